@@ -1,0 +1,59 @@
+//! Fully connected layer.
+
+use crate::Layer;
+use crate::conv::{PYTORCH_GAIN, bias_init};
+use wgrad_tensor::{Init, Scope, Value};
+
+/// `y = x W^T + b`, `[N, in_features]` to `[N, out_features]`.
+///
+/// Parameters: `weight` `[out_features, in_features]`, `bias` `[out_features]`. Both start as in PyTorch, uniform
+/// within `1 / sqrt(in_features)`. Images must be flattened or pooled to `[N, C]` before.
+///
+/// ```
+/// use wgrad_layers::{Layer, Linear};
+/// use wgrad_tensor::{Graph, Mode, Scope, TensorDesc};
+///
+/// let graph = Graph::new();
+/// let x = graph.feed("x", TensorDesc::f32([32, 64]));
+/// let y = Linear::new(64, 10).forward(&Scope::new(&graph, Mode::Train), x);
+/// assert_eq!(y.shape().dims(), [32, 10]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Linear {
+    in_features: usize,
+    out_features: usize,
+    bias: bool,
+    init: Init,
+    bias_init: Init,
+}
+
+impl Linear {
+    /// A layer from `in_features` to `out_features` numbers.
+    pub fn new(in_features: usize, out_features: usize) -> Linear {
+        let init = Init::KaimingUniform { gain: PYTORCH_GAIN };
+        Linear { in_features, out_features, bias: true, init, bias_init: bias_init(in_features) }
+    }
+
+    /// Whether a bias is added. Default true.
+    pub fn bias(self, bias: bool) -> Linear {
+        Linear { bias, ..self }
+    }
+
+    /// How the weight starts.
+    pub fn init(self, init: Init) -> Linear {
+        Linear { init, ..self }
+    }
+
+    /// How the bias starts. Default: uniform within `1 / sqrt(in_features)`.
+    pub fn bias_init(self, bias_init: Init) -> Linear {
+        Linear { bias_init, ..self }
+    }
+}
+
+impl Layer for Linear {
+    #[track_caller]
+    fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
+        let y = x.matmul_transposed(s.weight("weight", [self.out_features, self.in_features], self.init));
+        if self.bias { y.add_bias(s.weight("bias", [self.out_features], self.bias_init)) } else { y }
+    }
+}

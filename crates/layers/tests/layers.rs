@@ -1,0 +1,228 @@
+//! The layers: names, defaults, modes, mistakes; traced only, no adapter needed.
+
+use wgrad_layers::losses::{cross_entropy, mse, scores};
+use wgrad_layers::*;
+use wgrad_tensor::graph::GraphData;
+use wgrad_tensor::{Graph, Init, Mode, Scope, Shape, TensorDesc, Value};
+
+/// Traces a layer on f32 `shape`; returns the trace and the shape of the result.
+fn trace(layer: &dyn Layer, mode: Mode, shape: impl Into<Shape>) -> (GraphData, Shape) {
+    let graph = Graph::new();
+    let x = graph.feed("x", TensorDesc::f32(shape));
+    let y = layer.forward(&Scope::new(&graph, mode), x).shape();
+    (graph.data(), y)
+}
+
+/// The only mistake of a trace, as text.
+fn mistake(layer: &dyn Layer, mode: Mode, shape: impl Into<Shape>) -> String {
+    let (data, _) = trace(layer, mode, shape);
+    assert_eq!(data.errors.len(), 1, "{:?}", data.errors);
+    data.errors[0].to_string()
+}
+
+fn names(data: &GraphData) -> Vec<&str> {
+    data.params().map(|(_, decl)| decl.name.as_str()).collect()
+}
+
+fn ops(data: &GraphData) -> Vec<String> {
+    data.nodes.iter().map(|node| node.label()).collect()
+}
+
+#[test]
+fn conv2d_declares_what_pytorch_declares() {
+    let conv = Conv2d::new(6, 4, [3, 1]).groups(2);
+    let (data, y) = trace(&conv, Mode::Train, [2, 6, 9, 9]);
+    assert_eq!(y, [2, 4, 7, 9].into());
+    let (weight, bias) = (data.params().next().expect("weight").1, data.params().nth(1).expect("bias").1);
+    assert_eq!((weight.name.as_str(), weight.shape), ("weight", [4, 3, 3, 1].into()));
+    assert_eq!((bias.name.as_str(), bias.shape), ("bias", [4].into()));
+    for param in [weight, bias] {
+        // fan_in = 3 * 3 * 1; both are uniform within 1 / sqrt(9).
+        let Init::Uniform { bound } = param.init.resolve(&param.shape) else { panic!("{:?}", param.init) };
+        assert!((bound - 1.0 / 3.0).abs() < 1e-6, "{bound}");
+    }
+}
+
+#[test]
+fn conv2d_refuses_groups_that_do_not_divide() {
+    for groups in [0, 4] {
+        let message = mistake(&Conv2d::new(6, 4, 3).groups(groups), Mode::Train, [2, 6, 9, 9]);
+        assert!(message.contains("groups must divide"), "{message}");
+    }
+}
+
+#[test]
+fn impossible_arguments_are_mistakes_not_panics() {
+    let layers: [&dyn Layer; 5] = [
+        &Conv2d::new(6, 4, 3).stride(0),
+        &Conv2d::new(6, 4, 0),
+        &Conv2d::new(6, 0, 3),
+        &MaxPool2d::new(0),
+        &AvgPool2d::new(3).stride(0),
+    ];
+    for layer in layers {
+        let (data, _) = trace(layer, Mode::Train, [2, 6, 9, 9]);
+        assert!(data.check().is_err(), "{layer:?}");
+    }
+    assert!(mistake(&Dropout::new(1.0), Mode::Train, [2, 6]).contains("less than 1"));
+    assert!(mistake(&Dropout::new(f32::NAN), Mode::Eval, [2, 6]).contains("NaN"));
+    assert!(mistake(&OptionA::new(8, 4, 2), Mode::Eval, [2, 8, 4, 4]).contains("fewer channels"));
+}
+
+#[test]
+fn batch_norm_uses_the_batch_in_training_and_the_running_statistics_in_evaluation() {
+    let bn = BatchNorm2d::new(3).zero_init();
+    let (train, y) = trace(&bn, Mode::Train, [2, 3, 4, 4]);
+    assert_eq!(y, [2, 3, 4, 4].into());
+    assert_eq!(names(&train), ["weight", "bias", "running_mean", "running_var"]);
+    let inits: Vec<Init> = train.params().map(|(_, decl)| decl.init).collect();
+    assert_eq!(inits, [0.0, 0.0, 0.0, 1.0].map(Init::Constant));
+    let updated: Vec<&str> =
+        train.write_backs.iter().filter_map(|&(id, _)| train.param(id)).map(|decl| decl.name.as_str()).collect();
+    assert_eq!(updated, ["running_mean", "running_var"]);
+    let (eval, _) = trace(&bn, Mode::Eval, [2, 3, 4, 4]);
+    assert_eq!((eval.nodes.len(), eval.write_backs.len()), (1, 0));
+}
+
+#[test]
+fn batch_norm_refuses_to_train_on_one_value_per_channel() {
+    assert!(mistake(&BatchNorm2d::new(3), Mode::Train, [1, 3, 1, 1]).contains("more than one value"));
+    assert!(trace(&BatchNorm2d::new(3), Mode::Eval, [1, 3, 1, 1]).0.check().is_ok());
+}
+
+#[test]
+fn dropout_is_active_in_training_only_and_keyed_by_its_path() {
+    let net = (Dropout::new(0.5), Dropout::new(0.5), Dropout::new(0.0));
+    let (train, _) = trace(&net, Mode::Train, [2, 6]);
+    assert_eq!(ops(&train), ["0/dropout", "1/dropout"]);
+    assert_ne!(format!("{:?}", train.nodes[0].op), format!("{:?}", train.nodes[1].op), "streams of their own");
+    assert_eq!(train.feeds().filter(|(_, name)| *name == "rng").count(), 1);
+    let (eval, _) = trace(&net, Mode::Eval, [2, 6]);
+    assert!(eval.nodes.is_empty());
+    assert!(eval.feeds().all(|(_, name)| name != "rng"), "an evaluation needs no seed");
+}
+
+#[test]
+fn sequences_name_their_children_as_pytorch_does() {
+    let linear = |n, m| Linear::new(n, m).bias(false);
+    let vec: Vec<Box<dyn Layer>> = vec![Box::new(linear(4, 3)), Box::new(Relu), Box::new((Identity, linear(3, 2)))];
+    let (data, y) = trace(&(linear(5, 4), &vec), Mode::Train, [7, 5]);
+    assert_eq!(y, [7, 2].into());
+    assert_eq!(names(&data), ["0.weight", "1.0.weight", "1.2.1.weight"]);
+    assert_eq!(data.nodes.last().map(|node| node.path.as_str()), Some("1.2.1"));
+    let empty: Vec<Relu> = Vec::new();
+    assert_eq!(trace(&empty, Mode::Train, [7, 5]).1, [7, 5].into());
+}
+
+#[test]
+fn activations_are_the_functions_of_their_names() {
+    let net = (Relu, LeakyRelu::default(), Sigmoid, Tanh, Gelu, Scale { alpha: 2.0 });
+    let (data, _) = trace(&net, Mode::Train, [2, 3]);
+    let text: Vec<String> = data.nodes.iter().map(|node| format!("{:?}", node.op)).collect();
+    for (text, name) in text.iter().zip(["Relu", "LeakyRelu { slope: 0.01 }", "Sigmoid", "Tanh", "Gelu", "Scale"]) {
+        assert!(text.contains(name), "{text} {name}");
+    }
+}
+
+#[test]
+fn pooling_and_reshaping_give_pytorchs_shapes() {
+    let shape = |layer: &dyn Layer| {
+        let (data, y) = trace(layer, Mode::Train, [2, 4, 14, 9]);
+        data.check().expect("the shapes fit");
+        y
+    };
+    assert_eq!(shape(&MaxPool2d::new(2)), [2, 4, 7, 4].into());
+    assert_eq!(shape(&MaxPool2d::new([3, 2]).stride([2, 1]).padding([1, 0])), [2, 4, 7, 8].into());
+    assert_eq!(shape(&AvgPool2d::new(3).stride(2).ceil_mode(true).count_include_pad(false)), [2, 4, 7, 4].into());
+    assert_eq!(shape(&GlobalAvgPool), [2, 4].into());
+    assert_eq!(shape(&GlobalMaxPool), [2, 4].into());
+    assert_eq!(shape(&Flatten), [2, 504].into());
+    assert_eq!(shape(&OptionA::new(4, 9, 2)), [2, 9, 7, 5].into());
+    assert_eq!(shape(&Concat((Conv2d::new(4, 5, 1), Identity))), [2, 9, 14, 9].into());
+    assert_eq!(shape(&Concat(vec![Relu; 3])), [2, 12, 14, 9].into());
+    assert_eq!(shape(&Residual::new(Conv2d::new(4, 4, 3).padding(1))), [2, 4, 14, 9].into());
+}
+
+/// Line of this file on which the model below names its stem.
+const STEM_LINE: u32 = line!() + 9;
+
+#[derive(Clone, Debug)]
+struct TwoMistakes;
+
+impl Layer for TwoMistakes {
+    fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
+        // The stem hands 8 channels to a normalisation of 6; the head is independent of it and wants 20 features of 3.
+        let stem = (Conv2d::new(3, 8, 3).padding(1), BatchNorm2d::new(6), Relu, GlobalAvgPool);
+        let body = s.layer("stem", &stem, x);
+        let head = s.layer("head", &Linear::new(20, 10), x.global_avg_pool());
+        s.layer("tail", &Linear::new(10, 10), body + head)
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_model_are_reported_with_their_paths() {
+    for mode in [Mode::Train, Mode::Eval] {
+        let (data, _) = trace(&TwoMistakes, mode, [4, 3, 8, 8]);
+        let errors = data.check().expect_err("two mistakes");
+        let paths: Vec<&str> = errors.0.iter().map(|error| error.path.as_str()).collect();
+        assert_eq!(paths, ["stem.1", "head"], "{errors}");
+        assert!(errors.to_string().starts_with("the model has 2 mistakes:"), "{errors}");
+        for (error, line) in errors.0.iter().zip([STEM_LINE, STEM_LINE + 1]) {
+            assert_eq!(
+                (error.location.file(), error.location.line()),
+                (file!(), line),
+                "the model's line, not the library's"
+            );
+        }
+        assert!(data.write_backs.is_empty(), "no statistics of a layer that does not fit");
+    }
+    assert!(Summary::new(&TwoMistakes, TensorDesc::f32([1, 3, 8, 8])).is_err());
+}
+
+#[test]
+fn losses_are_scalars_and_scores_are_sums() {
+    let graph = Graph::new();
+    let logits = graph.feed("logits", TensorDesc::f32([8, 10]));
+    let labels = graph.feed("labels", TensorDesc::u32([8]));
+    let scores = scores(logits, labels);
+    let f32s = [cross_entropy(logits, labels, 0.1), mse(logits, logits), scores.loss_sum];
+    assert!(f32s.iter().all(|value| value.desc() == TensorDesc::f32([])));
+    assert!([scores.correct, scores.correct_top5].iter().all(|value| value.desc() == TensorDesc::u32([])));
+    graph.data().check().expect("the shapes fit");
+}
+
+#[test]
+fn scores_of_few_classes_still_trace() {
+    let graph = Graph::new();
+    let logits = graph.feed("logits", TensorDesc::f32([8, 3]));
+    let labels = graph.feed("labels", TensorDesc::u32([8]));
+    scores(logits, labels);
+    graph.data().check().expect("three classes have no more than five");
+}
+
+#[test]
+fn summary_lists_layers_in_order_of_execution() {
+    let net = Residual::new((Linear::new(4, 4), Relu));
+    let summary = Summary::new(&(net, Relu), TensorDesc::f32([1, 4])).expect("the shapes fit");
+    let rows: Vec<(&str, &str)> = summary.rows.iter().map(|row| (row.path.as_str(), row.kind.as_str())).collect();
+    let linear = ("0.body.0", "matmul + bias");
+    assert_eq!(rows, [linear, ("0.body.1", "relu"), ("0", "add"), ("1", "relu")]);
+    assert_eq!((summary.parameters(), summary.macs()), (20, 16));
+}
+
+#[test]
+fn summary_groups_operations_by_layer() {
+    let net = (Conv2d::new(3, 8, 3), LeakyRelu::default(), GlobalAvgPool, Linear::new(8, 10));
+    let summary = Summary::new(&net, TensorDesc::f32([2, 3, 6, 6])).expect("the shapes fit");
+    let paths: Vec<&str> = summary.rows.iter().map(|row| row.path.as_str()).collect();
+    assert_eq!(paths, ["0", "1", "2", "3"]);
+    let conv = &summary.rows[0];
+    assert_eq!(conv.kind, "conv2d + bias");
+    assert_eq!((conv.output, conv.parameters), (Some([2, 8, 4, 4].into()), 3 * 8 * 9 + 8));
+    assert_eq!(conv.macs, 2 * 8 * 16 * 27);
+    assert_eq!(summary.rows[1].kind, "leaky_relu");
+    assert_eq!(summary.rows[3].macs, 2 * 80);
+    let text = summary.to_string();
+    assert!(text.lines().last().is_some_and(|line| line.starts_with("314 parameters, 7.1 k multiply-adds")), "{text}");
+    assert_eq!(text.lines().count(), 4 + 4, "{text}");
+}

@@ -1,0 +1,151 @@
+//! The zoo: parameter counts, multiply-adds, tensor names, and shapes for every kind of image.
+
+use std::collections::BTreeSet;
+use wgrad_layers::models::{self, CifarResNet, LeNet, ResNet9, Shortcut, SmallVgg};
+use wgrad_layers::{Layer, Summary, losses};
+use wgrad_tensor::{Graph, Init, Mode, ParamKind, Scope, Shape, TensorDesc, gradients, weights};
+
+fn summary(net: &dyn Layer, channels: usize, size: usize) -> Summary {
+    Summary::new(net, TensorDesc::f32([1, channels, size, size])).expect("the shapes fit")
+}
+
+fn millions(macs: u64) -> f64 {
+    (macs as f64 / 1e5).round() / 10.0
+}
+
+/// Names and shapes of all parameters, in order of declaration.
+fn params(net: &dyn Layer, channels: usize, size: usize) -> Vec<(String, Shape, Init)> {
+    let graph = Graph::new();
+    let x = graph.feed("images", TensorDesc::f32([4, channels, size, size]));
+    net.forward(&Scope::new(&graph, Mode::Train), x);
+    graph.data().check().expect("the shapes fit");
+    graph.data().params().map(|(_, decl)| (decl.name.clone(), decl.shape, decl.init)).collect()
+}
+
+#[test]
+fn cifar_resnets_have_the_published_sizes() {
+    let published =
+        [(20, 269_722, 40.6), (32, 464_154, 68.9), (44, 658_586, 97.2), (56, 853_018, 125.5), (110, 1_727_962, 252.9)];
+    for (depth, parameters, macs) in published {
+        let net = CifarResNet::with_depth(depth).expect("6n + 2");
+        let summary = summary(&net, 3, 32);
+        assert_eq!(summary.parameters(), parameters, "depth {depth}");
+        assert_eq!(millions(summary.macs()), macs, "depth {depth}");
+    }
+    let b = CifarResNet::with_blocks([3; 3]).shortcut(Shortcut::B);
+    assert_eq!(summary(&b, 3, 32).parameters(), 272_474);
+    assert!([2, 7, 21].into_iter().all(|depth| CifarResNet::with_depth(depth).is_none()));
+}
+
+#[test]
+fn multiply_adds_of_resnet20_are_exact() {
+    let [first, stage1] = [27 * 16, 6 * 144 * 16].map(|per_pixel| per_pixel * 1024);
+    let stage2 = (144 * 32 + 5 * 288 * 32) * 256;
+    let stage3 = (288 * 64 + 5 * 576 * 64) * 64;
+    let summary = summary(&CifarResNet::with_blocks([3; 3]), 3, 32);
+    assert_eq!(summary.macs(), first + stage1 + stage2 + stage3 + 640);
+    assert_eq!(summary.buffers, 2 * (7 * 16 + 6 * 32 + 6 * 64));
+}
+
+#[test]
+fn the_other_nets_have_the_published_sizes() {
+    let resnet9 = summary(&ResNet9::new(3, 10), 3, 32);
+    assert_eq!((resnet9.parameters(), millions(resnet9.macs())), (6_573_120, 379.3));
+    assert_eq!(summary(&LeNet::new(1, 10), 1, 28).parameters(), 61_706);
+    assert_eq!(summary(&LeNet::new(1, 10), 1, 32), {
+        let mut same = summary(&LeNet::new(1, 10), 1, 28);
+        same.input = Some([1, 1, 32, 32].into());
+        same
+    });
+    assert_eq!(summary(&SmallVgg::new(3, 10), 3, 32).parameters(), 288_746);
+}
+
+#[test]
+fn tensor_names_of_resnet20_are_those_of_the_pretrained_file() {
+    let mut expected = vec!["conv1.weight".to_string()];
+    let bn = |path: &str| ["weight", "bias", "running_mean", "running_var"].map(|name| format!("{path}.{name}"));
+    expected.extend(bn("bn1"));
+    for stage in 1..=3 {
+        for block in 0..3 {
+            for i in 1..=2 {
+                expected.push(format!("layer{stage}.{block}.conv{i}.weight"));
+                expected.extend(bn(&format!("layer{stage}.{block}.bn{i}")));
+            }
+        }
+    }
+    expected.extend(["linear.weight", "linear.bias"].map(str::to_string));
+    let params = params(&CifarResNet::with_blocks([3; 3]), 3, 32);
+    let names: Vec<String> = params.iter().map(|(name, ..)| name.clone()).collect();
+    assert_eq!(names, expected);
+    assert_eq!(params[0].1, [16, 3, 3, 3].into());
+    assert_eq!(params[0].2, Init::KaimingNormal { gain: std::f32::consts::SQRT_2 });
+    assert_eq!(params.last().map(|p| p.2), Some(Init::Uniform { bound: 0.125 }));
+
+    let b = self::params(&CifarResNet::with_blocks([1; 3]).shortcut(Shortcut::B), 3, 32);
+    let shortcut: Vec<&str> =
+        b.iter().map(|(name, ..)| name.as_str()).filter(|name| name.starts_with("layer2.0.shortcut")).collect();
+    assert_eq!(
+        shortcut,
+        [
+            "layer2.0.shortcut.0.weight",
+            "layer2.0.shortcut.1.weight",
+            "layer2.0.shortcut.1.bias",
+            "layer2.0.shortcut.1.running_mean",
+            "layer2.0.shortcut.1.running_var"
+        ]
+    );
+}
+
+#[test]
+fn every_name_of_the_zoo_traces_on_cifar_and_on_mnist() {
+    for name in models::NAMES {
+        for (channels, size, classes) in [(3, 32, 10), (1, 28, 10), (3, 32, 100)] {
+            let net = models::by_name(name, channels, classes).expect("listed");
+            let graph = Graph::new();
+            let x = graph.feed("images", TensorDesc::f32([5, channels, size, size]));
+            let y = net.forward(&Scope::new(&graph, Mode::Train), x);
+            graph.data().check().unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(y.shape(), [5, classes].into(), "{name}");
+        }
+    }
+    assert!(models::by_name("resnet", 3, 10).is_none());
+    assert!(models::by_name("resnet14", 3, 10).is_none(), "unlisted names are refused");
+}
+
+#[test]
+fn training_and_evaluation_declare_the_same_parameters() {
+    for name in models::NAMES {
+        let net = models::by_name(name, 3, 10).expect("listed");
+        let declared = |mode| {
+            let graph = Graph::new();
+            let x = graph.feed("images", TensorDesc::f32([2, 3, 32, 32]));
+            net.forward(&Scope::new(&graph, mode), x);
+            let data = graph.data();
+            let names: BTreeSet<String> = data.params().map(|(_, decl)| format!("{decl:?}")).collect();
+            let buffers = data.params().filter(|(_, decl)| decl.kind == ParamKind::Buffer).count();
+            (names, buffers, data.write_backs.len())
+        };
+        let (train, eval) = (declared(Mode::Train), declared(Mode::Eval));
+        assert_eq!(train.0, eval.0, "{name}");
+        assert_eq!(train.2, train.1, "{name}: every running statistic is updated in training");
+        assert_eq!(eval.2, 0, "{name}: evaluation changes nothing");
+    }
+}
+
+#[test]
+fn every_weight_gets_a_gradient() {
+    for name in models::NAMES {
+        let net = models::by_name(name, 1, 10).expect("listed");
+        let graph = Graph::new();
+        let x = graph.feed("images", TensorDesc::f32([2, 1, 28, 28]));
+        let labels = graph.feed("labels", TensorDesc::u32([2]));
+        let logits = net.forward(&Scope::new(&graph, Mode::Train), x);
+        let loss = losses::cross_entropy(logits, labels, 0.1);
+        let weights = weights(&graph);
+        let gradients = gradients(loss, &weights).unwrap_or_else(|error| panic!("{name}: {error}"));
+        for (weight, gradient) in weights.iter().zip(gradients) {
+            assert_eq!(gradient.map(|g| g.shape()), Some(weight.shape()), "{name}: {weight:?}");
+        }
+        graph.data().check().unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}

@@ -1,0 +1,245 @@
+//! Opening an adapter: the numbers the compiler needs, and the wgpu handles behind them.
+
+mod adapter;
+mod trusted;
+
+pub use adapter::{AdapterInfo, adapters};
+
+use crate::error::{DeviceError, Error, Result, mib};
+use crate::kernel::{Kernel, KernelKey};
+use crate::ops::{Target, Tier};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+/// How to open a device.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceOptions {
+    /// Adapter by number (as `adapters()` lists them) or by part of its name, ignoring case. `None`: the first discrete
+    /// GPU, else integrated, else virtual, else software.
+    pub adapter: Option<String>,
+    /// Family of kernels. `None`: `cpu` on software adapters, `base` elsewhere.
+    pub tier: Option<Tier>,
+    /// Keep the driver-independent bounds and loop checks in kernels. Slower; tests run both ways.
+    pub checked: bool,
+    /// Refuse plans above this many bytes, 0 for what the machine has: the driver's own budget on a GPU, the available
+    /// memory of the host on a software adapter (whose driver promises more than there is, and is killed for it later).
+    pub memory_limit_bytes: u64,
+    /// Bytes an operation may take as workspace, 0 for the default of 32 MiB.
+    pub workspace_bytes: u64,
+}
+
+/// An opened device. Cloning is cheap and shares the compiled kernels.
+#[derive(Clone)]
+pub struct Device {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: AdapterInfo,
+    target: Target,
+    checked: bool,
+    memory_limit_bytes: u64,
+    timestamps: bool,
+    timestamp_period_ns: f32,
+    lost: Arc<Mutex<Option<String>>>,
+    kernels: RefCell<HashMap<KernelKey, Rc<Kernel>>>,
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Device({}, tier {})", self.inner.info.name, self.inner.target.tier.name())
+    }
+}
+
+impl Device {
+    /// Opens an adapter.
+    ///
+    /// # Errors
+    /// [`DeviceError::NoAdapter`] when none matches, [`DeviceError::Open`] when the driver refuses.
+    pub fn open(options: &DeviceOptions) -> Result<Device> {
+        let (adapter, info) = adapter::choose(options.adapter.as_deref())?;
+        let limits = adapter.limits();
+        let offered = adapter.features();
+        let wanted =
+            wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
+        let features = offered & wanted;
+        let required = wgpu::Limits {
+            max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
+            max_buffer_size: limits.max_buffer_size,
+            max_storage_buffers_per_shader_stage: limits.max_storage_buffers_per_shader_stage.min(16),
+            max_compute_workgroup_storage_size: limits.max_compute_workgroup_storage_size,
+            max_compute_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
+            max_compute_workgroup_size_x: limits.max_compute_workgroup_size_x,
+            max_compute_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
+            min_storage_buffer_offset_alignment: limits.min_storage_buffer_offset_alignment,
+            ..wgpu::Limits::downlevel_defaults()
+        };
+        let request = wgpu::DeviceDescriptor {
+            label: Some("wgrad"),
+            required_features: features,
+            required_limits: required.clone(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let open_error = |message: String| Error::Device(DeviceError::Open { adapter: info.name.clone(), message });
+        let (device, queue) =
+            pollster::block_on(adapter.request_device(&request)).map_err(|error| open_error(error.to_string()))?;
+        let lost = Arc::new(Mutex::new(None));
+        let seen = Arc::clone(&lost);
+        device.set_device_lost_callback(move |reason, message| {
+            if let Ok(mut lost) = seen.lock() {
+                *lost = Some(format!("{reason:?}: {message}"));
+            }
+        });
+        let one_subgroup_size = info.subgroup_min_size == info.subgroup_max_size && info.subgroup_min_size >= 4;
+        let can_broadcast = features.contains(wgpu::Features::SUBGROUP) && one_subgroup_size;
+        let tier = match options.tier {
+            Some(Tier::Cpu) if !can_broadcast => {
+                return Err(open_error("tier cpu needs subgroups of one known size; use tier base".to_string()));
+            }
+            Some(tier) => tier,
+            None if info.is_software && can_broadcast => Tier::Cpu,
+            None => Tier::Base,
+        };
+        let target = Target {
+            tier,
+            subgroup_size: info.subgroup_min_size,
+            max_groups: required.max_compute_workgroups_per_dimension,
+            workspace_bytes: if options.workspace_bytes == 0 { 32 << 20 } else { options.workspace_bytes },
+            max_binding_bytes: required.max_storage_buffer_binding_size.min(required.max_buffer_size) & !15,
+            binding_align_bytes: u64::from(required.min_storage_buffer_offset_alignment.max(256)),
+        };
+        let timestamps = features.contains(wgpu::Features::TIMESTAMP_QUERY);
+        let inner = Inner {
+            timestamp_period_ns: queue.get_timestamp_period(),
+            device,
+            queue,
+            info,
+            target,
+            checked: options.checked,
+            memory_limit_bytes: options.memory_limit_bytes,
+            timestamps,
+            lost,
+            kernels: RefCell::default(),
+        };
+        Ok(Device { inner: Rc::new(inner) })
+    }
+
+    /// What the adapter calls itself and offers.
+    pub fn info(&self) -> &AdapterInfo {
+        &self.inner.info
+    }
+
+    /// The numbers that lowering goes by.
+    pub fn target(&self) -> Target {
+        self.inner.target
+    }
+
+    /// Whether two handles are of one opened device.
+    pub fn is_same(&self, other: &Device) -> bool {
+        Rc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Whether the device can time dispatches.
+    pub fn has_timestamps(&self) -> bool {
+        self.inner.timestamps
+    }
+
+    /// Waits until everything submitted so far is done.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn wait(&self) -> Result<()> {
+        self.wait_for(None)
+    }
+
+    pub(crate) fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let outcome = self.inner.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
+        self.check_lost()?;
+        outcome.map(|_| ()).map_err(|error| Error::Device(DeviceError::Lost(error.to_string())))
+    }
+
+    pub(crate) fn check_lost(&self) -> Result<()> {
+        match self.inner.lost.lock() {
+            Ok(lost) => match lost.as_ref() {
+                Some(message) => Err(Error::Device(DeviceError::Lost(message.clone()))),
+                None => Ok(()),
+            },
+            Err(_) => Err(Error::Device(DeviceError::Lost("a callback panicked".to_string()))),
+        }
+    }
+
+    pub(crate) fn wgpu(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    pub(crate) fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    pub(crate) fn timestamp_period_ns(&self) -> f32 {
+        self.inner.timestamp_period_ns
+    }
+
+    /// The pipeline of a kernel, compiled on first use.
+    pub(crate) fn kernel(&self, key: &KernelKey) -> Result<Rc<Kernel>> {
+        if let Some(kernel) = self.inner.kernels.borrow().get(key) {
+            return Ok(Rc::clone(kernel));
+        }
+        let kernel = Rc::new(Kernel::compile(self, key)?);
+        self.inner.kernels.borrow_mut().insert(key.clone(), Rc::clone(&kernel));
+        Ok(kernel)
+    }
+
+    pub(crate) fn create_shader_module(&self, label: &str, wgsl: &str) -> wgpu::ShaderModule {
+        let descriptor =
+            wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(wgsl.into()) };
+        if self.inner.checked {
+            self.inner.device.create_shader_module(descriptor)
+        } else {
+            trusted::create_shader_module(&self.inner.device, descriptor)
+        }
+    }
+
+    /// Refuses a plan that cannot fit, before anything of it is created.
+    pub(crate) fn check_memory(&self, planned_bytes: u64) -> Result<()> {
+        let limit = match self.inner.memory_limit_bytes {
+            0 if self.inner.info.is_software => adapter::host_memory_bytes(),
+            0 => None,
+            limit => Some(limit),
+        };
+        match limit {
+            Some(limit) if planned_bytes > limit => Err(Error::Device(DeviceError::OutOfMemory {
+                planned_bytes,
+                what: "the check before allocation".to_string(),
+                message: format!("{limit} bytes, {}, may be used", mib(limit)),
+            })),
+            _ => Ok(()),
+        }
+    }
+
+    /// Creates a buffer; running out of memory is an error, not a panic.
+    pub(crate) fn create_buffer(
+        &self,
+        descriptor: &wgpu::BufferDescriptor<'_>,
+        planned_bytes: u64,
+    ) -> Result<wgpu::Buffer> {
+        let no_memory = self.inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let invalid = self.inner.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let buffer = self.inner.device.create_buffer(descriptor);
+        let invalid = pollster::block_on(invalid.pop());
+        let no_memory = pollster::block_on(no_memory.pop());
+        match no_memory.or(invalid) {
+            None => Ok(buffer),
+            Some(error) => Err(Error::Device(DeviceError::OutOfMemory {
+                planned_bytes,
+                what: format!("{} of {} bytes", descriptor.label.unwrap_or("a buffer"), descriptor.size),
+                message: error.to_string(),
+            })),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The intermediate representation: a network traced once.
+//!
+//! A [`Graph`] is a list of **nodes** (an operation applied to tensors) and **tensors** (shape, type, and where they come
+//! from). Tracing appends to it: every method of [`Value`] adds one node and returns handles to its outputs, so creation
+//! order is a topological order, and stays one through differentiation (the backward pass is appended) and the optimiser.
+//! Nothing is computed here. Five kinds of tensors exist, told apart by [`Origin`]:
+//!
+//! * **feeds**, handed to every run: images, labels, the learning rate;
+//! * **parameters**, which outlive the graph in a store shared between plans: weights, running statistics, momentum;
+//! * **results** of nodes, which live in memory planned for them;
+//! * **poison**, the result of an operation that did not fit. Poison spreads silently, so that model code needs no `?`:
+//!   the mistake is recorded once, with layer path and source line, and `Plan::compile` returns all of them together.
+//!
+//! A parameter is updated by [`Graph::write_back`]: "when the step ends, the storage of this parameter holds that value".
+//! The graph stays free of side effects; the planner turns the pair into an update in place where it may.
+
+mod dump;
+mod scope;
+mod value;
+
+pub use scope::{Entered, Init, Mode, ParamDecl, ParamKind, Scope};
+pub(crate) use scope::{declare_param, fnv1a};
+pub use value::Value;
+
+use crate::error::{ShapeError, ShapeErrors};
+use crate::ops::OpDef;
+use crate::shape::{Shape, TensorDesc};
+use std::cell::RefCell;
+use std::panic::Location;
+use std::rc::Rc;
+
+/// Index of a tensor in its graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TensorId(pub usize);
+
+/// Where a tensor comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// Handed to every run under this name.
+    Feed(String),
+    /// Lives in the parameter store.
+    Param(ParamDecl),
+    /// Output number `output` of node `node`.
+    Node {
+        /// Index into [`GraphData::nodes`].
+        node: usize,
+        /// Which output.
+        output: usize,
+    },
+    /// Result of an operation whose operands did not fit.
+    Poison,
+}
+
+/// One tensor of the graph.
+#[derive(Clone, Debug)]
+pub struct TensorInfo {
+    /// Shape and type.
+    pub desc: TensorDesc,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// One operation of the graph.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What is computed.
+    pub op: Rc<dyn OpDef>,
+    /// Operands.
+    pub inputs: Vec<TensorId>,
+    /// Results.
+    pub outputs: Vec<TensorId>,
+    /// Path of the layer that traced it, e.g. `layer1.0.conv1`.
+    pub path: String,
+    /// Line of the model's source.
+    pub location: &'static Location<'static>,
+}
+
+impl Node {
+    /// `path/op`, the label used in traces and dumps.
+    pub fn label(&self) -> String {
+        if self.path.is_empty() { self.op.name().to_string() } else { format!("{}/{}", self.path, self.op.name()) }
+    }
+}
+
+/// The plain data of a graph: what passes read and return.
+#[derive(Clone, Debug, Default)]
+pub struct GraphData {
+    /// All tensors.
+    pub tensors: Vec<TensorInfo>,
+    /// All nodes, in a topological order.
+    pub nodes: Vec<Node>,
+    /// Named results that are read back after a run.
+    pub outputs: Vec<(String, TensorId)>,
+    /// Pairs (parameter, its value after the step).
+    pub write_backs: Vec<(TensorId, TensorId)>,
+    /// Pairs (gradient, its parameter): gradients that shall lie in flat buffers, packed like their parameters.
+    pub flat_gradients: Vec<(TensorId, TensorId)>,
+    /// What did not fit.
+    pub errors: Vec<ShapeError>,
+}
+
+impl GraphData {
+    /// Shape and type of a tensor.
+    pub fn desc(&self, id: TensorId) -> TensorDesc {
+        self.tensors[id.0].desc
+    }
+
+    /// Descriptions of several tensors.
+    pub fn descs(&self, ids: &[TensorId]) -> Vec<TensorDesc> {
+        ids.iter().map(|&id| self.desc(id)).collect()
+    }
+
+    /// The declaration behind a tensor that is a parameter.
+    pub fn param(&self, id: TensorId) -> Option<&ParamDecl> {
+        match &self.tensors[id.0].origin {
+            Origin::Param(decl) => Some(decl),
+            _ => None,
+        }
+    }
+
+    /// All parameters, in order of declaration.
+    pub fn params(&self) -> impl Iterator<Item = (TensorId, &ParamDecl)> {
+        (0..self.tensors.len()).filter_map(|i| self.param(TensorId(i)).map(|decl| (TensorId(i), decl)))
+    }
+
+    /// All feeds, in order of declaration.
+    pub fn feeds(&self) -> impl Iterator<Item = (TensorId, &str)> {
+        self.tensors.iter().enumerate().filter_map(|(i, t)| match &t.origin {
+            Origin::Feed(name) => Some((TensorId(i), name.as_str())),
+            _ => None,
+        })
+    }
+
+    /// The recorded mistakes, if there are any.
+    pub fn check(&self) -> Result<(), ShapeErrors> {
+        if self.errors.is_empty() { Ok(()) } else { Err(ShapeErrors(self.errors.clone())) }
+    }
+}
+
+/// A graph under construction. Handles into it ([`Value`], [`Scope`]) borrow it.
+#[derive(Debug, Default)]
+pub struct Graph {
+    data: RefCell<GraphData>,
+    path: RefCell<String>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Graph {
+        Graph::default()
+    }
+
+    /// A tensor that every run is handed under `name`.
+    pub fn feed(&self, name: &str, desc: TensorDesc) -> Value<'_> {
+        self.add_tensor(desc, Origin::Feed(name.to_string()))
+    }
+
+    /// Marks a value to be read back after each run, under `name`.
+    pub fn output(&self, name: &str, value: Value<'_>) {
+        self.data.borrow_mut().outputs.push((name.to_string(), value.id()));
+    }
+
+    /// States that `param` holds `value` when the step has ended.
+    pub fn write_back(&self, param: Value<'_>, value: Value<'_>) {
+        self.data.borrow_mut().write_backs.push((param.id(), value.id()));
+    }
+
+    /// Asks for `gradient` to lie in a flat buffer at the place that mirrors `param`'s, so that an optimiser can treat
+    /// many parameters in one dispatch. A gradient can have one such home; later requests for the same one are ignored.
+    pub(crate) fn place_gradient(&self, gradient: Value<'_>, param: Value<'_>) {
+        let mut data = self.data.borrow_mut();
+        if data.flat_gradients.iter().all(|&(g, _)| g != gradient.id()) {
+            data.flat_gradients.push((gradient.id(), param.id()));
+        }
+    }
+
+    /// Applies an operation and returns its outputs; on a mismatch records the mistake and returns poison.
+    #[track_caller]
+    pub fn apply(&self, op: impl OpDef, inputs: &[Value<'_>]) -> Vec<Value<'_>> {
+        self.apply_rc(Rc::new(op), inputs)
+    }
+
+    /// [`Graph::apply`] for an operation with one output.
+    #[track_caller]
+    pub fn apply1(&self, op: impl OpDef, inputs: &[Value<'_>]) -> Value<'_> {
+        let outputs = self.apply(op, inputs);
+        outputs.into_iter().next().unwrap_or_else(|| self.poison())
+    }
+
+    /// [`Graph::apply`] for an operation that is shared.
+    #[track_caller]
+    pub fn apply_rc(&self, op: Rc<dyn OpDef>, inputs: &[Value<'_>]) -> Vec<Value<'_>> {
+        let location = Location::caller();
+        let output_count = op.output_count();
+        if inputs.iter().any(|value| value.is_poison()) {
+            return (0..output_count).map(|_| self.poison()).collect();
+        }
+        let ids: Vec<TensorId> = inputs.iter().map(|value| value.id()).collect();
+        let descs = self.data.borrow().descs(&ids);
+        let path = self.path.borrow().clone();
+        match op.infer(&descs) {
+            Ok(results) => {
+                let node = self.data.borrow().nodes.len();
+                let outputs: Vec<Value<'_>> = results
+                    .iter()
+                    .enumerate()
+                    .map(|(output, &desc)| self.add_tensor(desc, Origin::Node { node, output }))
+                    .collect();
+                let node =
+                    Node { op, inputs: ids, outputs: outputs.iter().map(|value| value.id()).collect(), path, location };
+                self.data.borrow_mut().nodes.push(node);
+                outputs
+            }
+            Err(message) => {
+                self.data.borrow_mut().errors.push(ShapeError {
+                    op: op.name().to_string(),
+                    path,
+                    inputs: descs.iter().map(|desc| desc.to_string()).collect(),
+                    message,
+                    location,
+                });
+                (0..output_count).map(|_| self.poison()).collect()
+            }
+        }
+    }
+
+    /// Records a mistake that is not tied to one operation, e.g. a layer given an impossible argument.
+    #[track_caller]
+    pub fn mistake(&self, op: &str, message: impl Into<String>) -> Value<'_> {
+        let error = ShapeError {
+            op: op.to_string(),
+            path: self.path.borrow().clone(),
+            inputs: Vec::new(),
+            message: message.into(),
+            location: Location::caller(),
+        };
+        self.data.borrow_mut().errors.push(error);
+        self.poison()
+    }
+
+    /// A snapshot of the traced data.
+    pub fn data(&self) -> GraphData {
+        self.data.borrow().clone()
+    }
+
+    /// The handle of a tensor of this graph.
+    pub fn value(&self, id: TensorId) -> Value<'_> {
+        Value::new(self, id)
+    }
+
+    pub(crate) fn with_data<T>(&self, read: impl FnOnce(&GraphData) -> T) -> T {
+        read(&self.data.borrow())
+    }
+
+    pub(crate) fn with_data_mut<T>(&self, write: impl FnOnce(&mut GraphData) -> T) -> T {
+        write(&mut self.data.borrow_mut())
+    }
+
+    /// Runs `body` with the layer path replaced, restoring it afterwards.
+    pub(crate) fn at_path<T>(&self, path: &str, body: impl FnOnce() -> T) -> T {
+        let outer = self.path.replace(path.to_string());
+        let result = body();
+        self.path.replace(outer);
+        result
+    }
+
+    pub(crate) fn add_tensor(&self, desc: TensorDesc, origin: Origin) -> Value<'_> {
+        let mut data = self.data.borrow_mut();
+        data.tensors.push(TensorInfo { desc, origin });
+        Value::new(self, TensorId(data.tensors.len() - 1))
+    }
+
+    fn poison(&self) -> Value<'_> {
+        self.add_tensor(TensorDesc::f32(Shape::scalar()), Origin::Poison)
+    }
+}

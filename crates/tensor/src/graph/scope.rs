@@ -1,0 +1,224 @@
+//! What a layer is given while it is traced: names for its parameters, the mode, and random streams.
+
+use super::{Graph, Origin, Value};
+use crate::shape::{Shape, TensorDesc};
+
+/// Whether a trace is for training or for evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Batch statistics, dropout active.
+    Train,
+    /// Running statistics, dropout is the identity.
+    Eval,
+}
+
+/// What a tensor of the parameter store is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ParamKind {
+    /// Learned by the optimiser.
+    Weight,
+    /// Learned never, saved with the model: running statistics.
+    Buffer,
+    /// The optimiser's own memory: momentum. Saved for resuming, not with an exported model.
+    Optimizer,
+}
+
+/// How a parameter starts. Fans follow PyTorch: `fan_in` = elements of one output's filter, `shape[1] * r * s`;
+/// `fan_out` = `shape[0] * r * s`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Every element the same.
+    Constant(f32),
+    /// Normal with mean 0.
+    Normal {
+        /// Standard deviation.
+        std: f32,
+    },
+    /// Uniform in `[-bound, bound)`.
+    Uniform {
+        /// Half width.
+        bound: f32,
+    },
+    /// He et al., arXiv:1502.01852: normal, `std = gain / sqrt(fan_in)`; gain is `sqrt(2)` for ReLU.
+    KaimingNormal {
+        /// Gain of the non-linearity.
+        gain: f32,
+    },
+    /// As [`Init::KaimingNormal`] with `fan_out`.
+    KaimingNormalFanOut {
+        /// Gain of the non-linearity.
+        gain: f32,
+    },
+    /// Uniform, `bound = gain * sqrt(3 / fan_in)`. PyTorch's default for `Conv2d` and `Linear` weights has gain
+    /// `sqrt(1/3)`.
+    KaimingUniform {
+        /// Gain of the non-linearity.
+        gain: f32,
+    },
+    /// Glorot and Bengio 2010: normal, `std = gain * sqrt(2 / (fan_in + fan_out))`.
+    XavierNormal {
+        /// Gain of the non-linearity.
+        gain: f32,
+    },
+    /// Glorot and Bengio 2010: uniform, `bound = gain * sqrt(6 / (fan_in + fan_out))`.
+    XavierUniform {
+        /// Gain of the non-linearity.
+        gain: f32,
+    },
+}
+
+impl Init {
+    /// Resolves the fans: a constant, a normal or a uniform distribution.
+    pub fn resolve(self, shape: &Shape) -> Init {
+        let receptive = shape.dim(2) * shape.dim(3);
+        let fan_in = (shape.dim(1) * receptive).max(1) as f32;
+        let fan_out = (shape.dim(0) * receptive).max(1) as f32;
+        match self {
+            Init::Constant(_) | Init::Normal { .. } | Init::Uniform { .. } => self,
+            Init::KaimingNormal { gain } => Init::Normal { std: gain / fan_in.sqrt() },
+            Init::KaimingNormalFanOut { gain } => Init::Normal { std: gain / fan_out.sqrt() },
+            Init::KaimingUniform { gain } => Init::Uniform { bound: gain * (3.0 / fan_in).sqrt() },
+            Init::XavierNormal { gain } => Init::Normal { std: gain * (2.0 / (fan_in + fan_out)).sqrt() },
+            Init::XavierUniform { gain } => Init::Uniform { bound: gain * (6.0 / (fan_in + fan_out)).sqrt() },
+        }
+    }
+}
+
+/// A tensor of the parameter store as a graph declares it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamDecl {
+    /// Full dotted name, PyTorch's where there is one: `layer1.0.conv1.weight`.
+    pub name: String,
+    /// Extents in PyTorch's order.
+    pub shape: Shape,
+    /// What it is for.
+    pub kind: ParamKind,
+    /// How it starts.
+    pub init: Init,
+    /// Optimiser group; parameters of one group lie side by side.
+    pub group: usize,
+}
+
+/// Names, mode and random streams for tracing one layer; children are made by [`Scope::enter`].
+#[derive(Clone, Debug)]
+pub struct Scope<'g> {
+    graph: &'g Graph,
+    path: String,
+    mode: Mode,
+}
+
+impl<'g> Scope<'g> {
+    /// The root scope of a trace.
+    pub fn new(graph: &'g Graph, mode: Mode) -> Scope<'g> {
+        Scope { graph, path: String::new(), mode }
+    }
+
+    /// The graph being traced.
+    pub fn graph(&self) -> &'g Graph {
+        self.graph
+    }
+
+    /// Train or eval.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether this trace is for training.
+    pub fn is_training(&self) -> bool {
+        self.mode == Mode::Train
+    }
+
+    /// Dotted path of the layer being traced.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Traces `body` under the name `child`: its parameters are called `path.child.…` and its nodes carry that path.
+    pub fn enter<T>(&self, child: &str, body: impl FnOnce(&Scope<'g>) -> T) -> T {
+        body(&self.child(child))
+    }
+
+    /// [`Scope::enter`] without a closure: the child is left when the guard is dropped. A closure would hide the line of
+    /// the model from `#[track_caller]`, and mistakes would be reported at the library's own lines.
+    pub fn child(&self, name: &str) -> Entered<'g> {
+        let scope = Scope { graph: self.graph, path: self.join(name), mode: self.mode };
+        let outer = self.graph.path.replace(scope.path.clone());
+        Entered { scope, outer }
+    }
+
+    /// A learned parameter.
+    #[track_caller]
+    pub fn weight(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Value<'g> {
+        self.declare(name, shape.into(), ParamKind::Weight, init)
+    }
+
+    /// A tensor that is saved with the model but not learned, e.g. running statistics.
+    #[track_caller]
+    pub fn buffer(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Value<'g> {
+        self.declare(name, shape.into(), ParamKind::Buffer, init)
+    }
+
+    /// The feed `rng`: u32 `[4]` = seed (low, high), step, first sample of the batch. One per graph; random operations
+    /// key their streams with it and with [`Scope::random_stream`].
+    pub fn rng(&self) -> Value<'g> {
+        let known = self.graph.with_data(|data| data.feeds().find(|(_, name)| *name == "rng").map(|(id, _)| id));
+        match known {
+            Some(id) => self.graph.value(id),
+            None => self.graph.feed("rng", TensorDesc::u32([4])),
+        }
+    }
+
+    /// A stream number of this layer's own: FNV-1a of the path, so that adding a layer elsewhere changes nothing here.
+    pub fn random_stream(&self) -> u32 {
+        fnv1a(&self.path)
+    }
+
+    fn join(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
+    }
+
+    #[track_caller]
+    fn declare(&self, name: &str, shape: Shape, kind: ParamKind, init: Init) -> Value<'g> {
+        let name = self.join(name);
+        if self.graph.with_data(|data| data.params().any(|(_, decl)| decl.name == name)) {
+            return self
+                .graph
+                .mistake("parameter", format!("{name:?} is declared twice; give each layer its own name"));
+        }
+        if shape.numel() == 0 {
+            return self.graph.mistake("parameter", format!("{name:?} of shape {shape} has no elements"));
+        }
+        declare_param(self.graph, ParamDecl { name, shape, kind, init, group: 0 })
+    }
+}
+
+/// A child scope while it is traced, see [`Scope::child`]; dropping it restores the layer path of the graph.
+#[derive(Debug)]
+pub struct Entered<'g> {
+    scope: Scope<'g>,
+    outer: String,
+}
+
+impl<'g> std::ops::Deref for Entered<'g> {
+    type Target = Scope<'g>;
+
+    fn deref(&self) -> &Scope<'g> {
+        &self.scope
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.scope.graph.path.replace(std::mem::take(&mut self.outer));
+    }
+}
+
+/// Adds a parameter to a graph.
+pub(crate) fn declare_param(graph: &Graph, decl: ParamDecl) -> Value<'_> {
+    graph.add_tensor(TensorDesc::f32(decl.shape), Origin::Param(decl))
+}
+
+/// FNV-1a, 32 bits: stable names for random streams.
+pub(crate) fn fnv1a(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}

@@ -1,0 +1,221 @@
+//! The matrix product that linear layers and convolutions share: not an operation, but how several of them lower.
+
+use super::{Activation, BufId, Lower, Tier};
+
+/// Where a matrix lies: element `(row, column)` at `offset + row * ld + column`, or with the two swapped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Matrix {
+    pub(super) buf: BufId,
+    pub(super) offset: usize,
+    pub(super) ld: usize,
+    /// Distance between the matrices of a batch.
+    pub(super) stride: usize,
+    pub(super) transposed: bool,
+}
+
+impl Matrix {
+    /// A dense row-major matrix with rows of `ld` elements.
+    pub(super) fn dense(buf: BufId, ld: usize) -> Matrix {
+        Matrix { buf, offset: 0, ld, stride: 0, transposed: false }
+    }
+
+    fn is_aligned(&self, batch: usize) -> bool {
+        self.offset.is_multiple_of(4) && self.ld.is_multiple_of(4) && (batch == 1 || self.stride.is_multiple_of(4))
+    }
+}
+
+/// What is applied to the product before it is stored: `act(product + bias[column] + residual)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct EpilogueBuffers {
+    pub(super) bias: Option<BufId>,
+    pub(super) residual: Option<BufId>,
+    pub(super) activation: Activation,
+}
+
+/// `y[m, n] = epilogue(a[m, k] b[k, n])`, for each member of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gemm {
+    pub(super) m: usize,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) batch: usize,
+    pub(super) a: Matrix,
+    pub(super) b: Matrix,
+    /// Not transposed. The bias of batch member `i` starts at `i * n`.
+    pub(super) y: Matrix,
+    pub(super) epilogue: EpilogueBuffers,
+    /// Add to `y` instead of overwriting it (chunks of a long sum); without epilogue.
+    pub(super) accumulate: bool,
+}
+
+/// Tile of the `base` kernel.
+const BASE_TILE: usize = 64;
+/// Outputs of one lane of the `cpu` kernel along the lanes, and shared outputs.
+const CPU_LANE_TILE: usize = 4;
+const CPU_SHARED_TILE: usize = 16;
+
+impl Gemm {
+    /// Records the dispatches.
+    pub(super) fn lower(&self, cx: &mut Lower<'_>, part: &str) {
+        let splits = self.splits(cx);
+        if splits <= 1 {
+            self.product(cx, part, self.y, self.epilogue, self.accumulate, 1);
+            return;
+        }
+        // Split-K in two passes: partial products side by side, then their sum in a fixed order.
+        let area = self.m * self.n;
+        let partial = cx.workspace(splits * self.batch * area);
+        let matrix = Matrix { stride: area, ..Matrix::dense(partial, self.n) };
+        self.product(cx, part, matrix, EpilogueBuffers::default(), false, splits);
+        reduce(cx, partial, self.y, (self.m, self.n, self.batch, splits), self.epilogue, self.accumulate);
+    }
+
+    /// `y` = sum of `parts` matrices `[m, n]` per batch member that lie side by side: extents `(m, n, batch, parts)`.
+    pub(super) fn sum_parts(cx: &mut Lower<'_>, partial: BufId, y: Matrix, extents: (usize, usize, usize, usize)) {
+        reduce(cx, partial, y, extents, EpilogueBuffers::default(), false);
+    }
+
+    /// Into how many parts the sum over `k` is cut: only long sums with too few tiles to fill the device.
+    fn splits(&self, cx: &Lower<'_>) -> usize {
+        let (tiles, enough, least) = match cx.tier() {
+            Tier::Base => (self.m.div_ceil(BASE_TILE) * self.n.div_ceil(BASE_TILE), 64, 512),
+            Tier::Cpu => (self.m.div_ceil(32) * self.n.div_ceil(CPU_SHARED_TILE), 8, 512),
+        };
+        let room = cx.target().workspace_bytes as usize / (4 * self.batch * self.m * self.n).max(1);
+        let wanted = enough / (tiles * self.batch).max(1);
+        wanted.min(self.k / least).min(room).max(1)
+    }
+
+    fn product(
+        &self,
+        cx: &mut Lower<'_>,
+        part: &str,
+        y: Matrix,
+        epilogue: EpilogueBuffers,
+        accumulate: bool,
+        splits: usize,
+    ) {
+        let chunk = self.k.div_ceil(splits).next_multiple_of(16);
+        let splits = self.k.div_ceil(chunk).max(1);
+        match cx.tier() {
+            Tier::Base => self.product_base(cx, part, y, epilogue, accumulate, (splits, chunk)),
+            Tier::Cpu => self.product_cpu(cx, part, y, epilogue, accumulate, (splits, chunk)),
+        }
+    }
+
+    fn product_base(
+        &self,
+        cx: &mut Lower<'_>,
+        part: &str,
+        y: Matrix,
+        epilogue: EpilogueBuffers,
+        accumulate: bool,
+        (splits, chunk): (usize, usize),
+    ) {
+        let tiles_n = self.n.div_ceil(BASE_TILE);
+        let tiles = self.m.div_ceil(BASE_TILE) * tiles_n;
+        let (x, rows) = fold(tiles, cx.target().max_groups as usize);
+        cx.dispatch("gemm")
+            .part(part)
+            .bind("a", self.a.buf)
+            .bind("b", self.b.buf)
+            .bind("y", y.buf)
+            .bind_some("bias", epilogue.bias)
+            .bind_some("residual", epilogue.residual)
+            .define_if(self.a.transposed, "A_TRANSPOSED")
+            .define_if(self.b.transposed, "B_TRANSPOSED")
+            .define_if(epilogue.bias.is_some(), "BIAS")
+            .define_if(epilogue.residual.is_some(), "RESIDUAL")
+            .define_if(accumulate, "ACCUMULATE")
+            .set("ACT", epilogue.activation.code())
+            .args(&[("m", self.m), ("n", self.n), ("k", self.k), ("k_chunk", chunk), ("batch", self.batch)])
+            .args(&[("lda", self.a.ld), ("ldb", self.b.ld), ("ldy", y.ld), ("tiles_n", tiles_n)])
+            .args(&[("a_offset", self.a.offset), ("b_offset", self.b.offset), ("y_offset", y.offset)])
+            .args(&[("a_stride", self.a.stride), ("b_stride", self.b.stride), ("y_stride", y.stride)])
+            .arg("slope", epilogue.activation.slope())
+            .grid(x, rows, self.batch * splits);
+    }
+
+    fn product_cpu(
+        &self,
+        cx: &mut Lower<'_>,
+        part: &str,
+        y: Matrix,
+        epilogue: EpilogueBuffers,
+        accumulate: bool,
+        (splits, chunk): (usize, usize),
+    ) {
+        let lanes = cx.target().subgroup_size as usize;
+        let lane_tile = lanes * CPU_LANE_TILE;
+        let padded = |x: usize, y: usize| x.div_ceil(lane_tile) * lane_tile * y.div_ceil(CPU_SHARED_TILE);
+        // The lanes go along the side that wastes fewer of them.
+        let lanes_along_m = padded(self.m, self.n) < padded(self.n, self.m);
+        let (lane, shared) = if lanes_along_m { (self.a, self.b) } else { (self.b, self.a) };
+        let (lane_extent, shared_extent) = if lanes_along_m { (self.m, self.n) } else { (self.n, self.m) };
+        // "K-major" = contiguous along k: a as it stands, b transposed.
+        let lane_k = lane.transposed != lanes_along_m;
+        let shared_k = shared.transposed == lanes_along_m;
+        let k_aligned = self.k.is_multiple_of(4);
+        let lane_vector = lane.is_aligned(self.batch) && if lane_k { k_aligned } else { lane_extent.is_multiple_of(4) };
+        let shared_vector =
+            shared.is_aligned(self.batch) && if shared_k { k_aligned } else { shared_extent.is_multiple_of(4) };
+        let whole_y = y.is_aligned(self.batch * splits) && self.n.is_multiple_of(4);
+        let tiles_shared = shared_extent.div_ceil(CPU_SHARED_TILE);
+        let tiles = lane_extent.div_ceil(lane_tile) * tiles_shared;
+        let (x, rows) = fold(tiles, cx.target().max_groups as usize);
+        cx.dispatch("gemm_cpu")
+            .part(part)
+            .bind("lane", lane.buf)
+            .bind("spread", shared.buf)
+            .bind("y", y.buf)
+            .bind_some("bias", epilogue.bias)
+            .bind_some("residual", epilogue.residual)
+            .define_if(lanes_along_m, "LANES_ALONG_M")
+            .define_if(lane_k, "LANE_K_MAJOR")
+            .define_if(shared_k, "SHARED_K_MAJOR")
+            .define_if(lane_vector, "LANE_VECTOR")
+            .define_if(shared_vector, "SHARED_VECTOR")
+            .define_if(whole_y, "Y_VECTOR")
+            .define_if(epilogue.bias.is_some(), "BIAS")
+            .define_if(epilogue.residual.is_some(), "RESIDUAL")
+            .define_if(accumulate, "ACCUMULATE")
+            .set("SG", lanes as u32)
+            .set("ACT", epilogue.activation.code())
+            .args(&[("m", self.m), ("n", self.n), ("k", self.k), ("k_chunk", chunk), ("batch", self.batch)])
+            .args(&[("lane_ld", lane.ld), ("shared_ld", shared.ld), ("ldy", y.ld), ("tiles_shared", tiles_shared)])
+            .args(&[("lane_offset", lane.offset), ("shared_offset", shared.offset), ("y_offset", y.offset)])
+            .args(&[("lane_stride", lane.stride), ("shared_stride", shared.stride), ("y_stride", y.stride)])
+            .arg("slope", epilogue.activation.slope())
+            .grid(x, rows, self.batch * splits);
+    }
+}
+
+fn reduce(
+    cx: &mut Lower<'_>,
+    partial: BufId,
+    y: Matrix,
+    (m, n, batch, parts): (usize, usize, usize, usize),
+    epilogue: EpilogueBuffers,
+    accumulate: bool,
+) {
+    cx.dispatch("gemm_reduce")
+        .part("sum")
+        .bind("partial", partial)
+        .bind("y", y.buf)
+        .bind_some("bias", epilogue.bias)
+        .bind_some("residual", epilogue.residual)
+        .define_if(epilogue.bias.is_some(), "BIAS")
+        .define_if(epilogue.residual.is_some(), "RESIDUAL")
+        .define_if(accumulate, "ACCUMULATE")
+        .set("ACT", epilogue.activation.code())
+        .args(&[("m", m), ("n", n), ("splits", parts), ("batch", batch)])
+        .args(&[("ldy", y.ld), ("y_offset", y.offset), ("y_stride", y.stride)])
+        .arg("slope", epilogue.activation.slope())
+        .invocations(batch * m * n);
+}
+
+/// A number of workgroups as a grid of two dimensions within the device's limit.
+pub(super) fn fold(groups: usize, max: usize) -> (usize, usize) {
+    let rows = groups.div_ceil(max).max(1);
+    (groups.div_ceil(rows).max(1), rows)
+}

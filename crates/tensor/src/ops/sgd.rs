@@ -1,0 +1,394 @@
+//! Stochastic gradient descent with momentum, in place, one dispatch for each group of parameters.
+
+use super::strips::launch_strips;
+use super::{BufId, Case, CaseInput, Cost, FlatPlace, Lower, OpDef, View, ViewMut};
+use crate::error::UsageError;
+use crate::graph::{Graph, Init, Origin, ParamDecl, ParamKind, Value, declare_param};
+use crate::params::layout::aligned_elements;
+use crate::shape::{Shape, TensorDesc};
+
+/// PyTorch's `SGD` with dampening 0: `g' = g + weight_decay * p`, `v' = momentum * v + g'`,
+/// `p' = p - lr * lr_scale * (nesterov ? g' + momentum * v' : v')`. The velocity starts at 0, so the first step is a
+/// plain one; with momentum 0 there is no velocity.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sgd {
+    /// Share of the velocity that is kept, in `[0, 1)`.
+    pub momentum: f32,
+    /// Look ahead along the new velocity; needs momentum.
+    pub nesterov: bool,
+}
+
+/// Parameters that are treated alike.
+#[derive(Clone, Debug)]
+pub struct SgdGroup<'g> {
+    /// Factor on the learning rate.
+    pub lr_scale: f32,
+    /// L2 penalty, added to the gradient (PyTorch's `weight_decay`, not AdamW's).
+    pub weight_decay: f32,
+    /// Pairs (parameter, its gradient).
+    pub members: Vec<(Value<'g>, Value<'g>)>,
+}
+
+/// One step of [`Sgd`] for one group. Operands: the parameters, their gradients, with momentum their velocities, and
+/// the learning rate `[]`; results: the new parameters and, with momentum, the new velocities.
+///
+/// Members that lie side by side in flat buffers (parameters do, and so do gradients and velocities that were placed
+/// beside them) are updated by one dispatch; any other member gets a dispatch of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdUpdate {
+    /// Number of parameters.
+    pub members: usize,
+    /// Factor on the learning rate.
+    pub lr_scale: f32,
+    /// See [`Sgd`].
+    pub momentum: f32,
+    /// See [`Sgd`].
+    pub nesterov: bool,
+    /// See [`SgdGroup`].
+    pub weight_decay: f32,
+}
+
+/// The buffers of one member, in the order parameter, gradient, new parameter, velocity, new velocity.
+struct Member {
+    buffers: Vec<BufId>,
+    /// Places of the same, when all of them have one.
+    places: Option<Vec<FlatPlace>>,
+    elements: usize,
+}
+
+impl SgdUpdate {
+    fn has_velocity(&self) -> bool {
+        self.momentum > 0.0
+    }
+
+    fn member(&self, cx: &Lower<'_>, i: usize) -> Member {
+        let n = self.members;
+        let mut buffers = vec![cx.x(i), cx.x(n + i), cx.y(i)];
+        if self.has_velocity() {
+            buffers.extend([cx.x(2 * n + i), cx.y(n + i)]);
+        }
+        let places = buffers.iter().map(|&buf| cx.flat_place(buf)).collect();
+        Member { buffers, places, elements: cx.x_desc(i).shape.numel() }
+    }
+
+    fn lower_run(&self, cx: &mut Lower<'_>, first: &Member, elements: usize) {
+        let target = cx.target();
+        let lr = cx.x(cx.x_count() - 1);
+        let mut kernel = cx.dispatch("sgd").bind("lr", lr);
+        for (name, &buf) in ["p", "g", "p_out", "v", "v_out"].into_iter().zip(&first.buffers) {
+            kernel = kernel.bind_run(name, buf, elements);
+        }
+        kernel = kernel.define_if(self.has_velocity(), "MOMENTUM").define_if(self.nesterov, "NESTEROV");
+        kernel = kernel.arg("lr_scale", self.lr_scale).arg("momentum", self.momentum);
+        launch_strips(kernel.arg("weight_decay", self.weight_decay), &target, elements / 4);
+    }
+}
+
+impl OpDef for SgdUpdate {
+    fn name(&self) -> &'static str {
+        "sgd"
+    }
+
+    fn output_count(&self) -> usize {
+        self.members * if self.has_velocity() { 2 } else { 1 }
+    }
+
+    fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        let n = self.members;
+        let kinds = if self.has_velocity() { 3 } else { 2 };
+        if n == 0 || x.len() != kinds * n + 1 {
+            return Err(format!("wanted {} operands for {n} parameters, got {}", kinds * n + 1, x.len()));
+        }
+        if x[kinds * n].shape.numel() != 1 {
+            return Err(format!("the learning rate must be a scalar, got {}", x[kinds * n].shape));
+        }
+        if let Some(i) = (n..kinds * n).find(|&i| x[i] != x[i % n]) {
+            let what = if i < 2 * n { "gradient" } else { "velocity" };
+            return Err(format!("the {what} of parameter {} must be {}, got {}", i % n, x[i % n], x[i]));
+        }
+        Ok(x[..n].iter().cycle().take(self.output_count()).copied().collect())
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) {
+        let mut members: Vec<Member> = (0..self.members).map(|i| self.member(cx, i)).collect();
+        // By place, so that neighbours follow each other whatever the order of the group.
+        members.sort_by_key(|member| member.places.as_ref().map(|places| (places[0].buffer, places[0].offset)));
+        let target = cx.target();
+        let follows = |last: &Member, next: &Member| match (&last.places, &next.places) {
+            (Some(last_places), Some(places)) => last_places
+                .iter()
+                .zip(places)
+                .all(|(a, b)| a.buffer == b.buffer && a.offset + aligned_elements(last.elements, &target) == b.offset),
+            _ => false,
+        };
+        for run in members.chunk_by(follows) {
+            let (first, last) = (&run[0], &run[run.len() - 1]);
+            let before: usize = run[..run.len() - 1].iter().map(|m| aligned_elements(m.elements, &target)).sum();
+            self.lower_run(cx, first, before + last.elements.next_multiple_of(4));
+        }
+    }
+
+    fn reference(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
+        let n = self.members;
+        let (momentum, decay) = (f64::from(self.momentum), f64::from(self.weight_decay));
+        let rate = x[x.len() - 1].data[0] * f64::from(self.lr_scale);
+        for i in 0..n {
+            for j in 0..x[i].data.len() {
+                let p = x[i].data[j];
+                let g = x[n + i].data[j] + decay * p;
+                let mut step = g;
+                if self.has_velocity() {
+                    let v = momentum * x[2 * n + i].data[j] + g;
+                    y[n + i].data[j] = v;
+                    step = if self.nesterov { g + momentum * v } else { v };
+                }
+                y[i].data[j] = p - rate * step;
+            }
+        }
+    }
+
+    fn cost(&self, x: &[TensorDesc], y: &[TensorDesc]) -> Cost {
+        let elements: usize = x[..self.members].iter().map(|desc| desc.shape.numel()).sum();
+        Cost::bytes_of(x, y).with_flops(6.0 * elements as f64)
+    }
+
+    fn may_overwrite(&self) -> Vec<(usize, usize)> {
+        let n = self.members;
+        let velocities = if self.has_velocity() { n } else { 0 };
+        (0..n).map(|i| (i, i)).chain((0..velocities).map(|i| (2 * n + i, n + i))).collect()
+    }
+}
+
+fn check_value(name: &str, value: f32, wanted: &str, holds: bool) -> Result<(), UsageError> {
+    if holds && value.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    Err(UsageError::Value { name: name.to_string(), wanted: wanted.to_string(), got: value.to_string() })
+}
+
+impl Graph {
+    /// Appends one optimiser step: declares the velocities (`optimizer.momentum.NAME`), asks for each group's gradients
+    /// to lie side by side, and updates parameters and velocities in place when the step ends. Call it after the
+    /// backward pass was traced, once. `lr` is a scalar, normally a feed.
+    ///
+    /// # Errors
+    /// A momentum, learning-rate factor or weight decay that is negative, not finite or too large, or Nesterov without
+    /// momentum. Members that are no parameters, or stand in two groups, are mistakes of the trace.
+    #[track_caller]
+    pub fn sgd<'g>(&'g self, sgd: &Sgd, groups: &[SgdGroup<'g>], lr: Value<'g>) -> Result<(), UsageError> {
+        check_value("momentum", sgd.momentum, "at least 0 and below 1", sgd.momentum < 1.0)?;
+        check_value("momentum", sgd.momentum, "above 0 for nesterov", !sgd.nesterov || sgd.momentum > 0.0)?;
+        for group in groups {
+            check_value("lr_scale", group.lr_scale, "finite and not negative", true)?;
+            check_value("weight_decay", group.weight_decay, "finite and not negative", true)?;
+        }
+        let mut seen = Vec::new();
+        for (i, group) in groups.iter().enumerate() {
+            // Group 0 is for parameters that no optimiser touches.
+            let number = i + 1;
+            let mut members = Vec::new();
+            for &(param, gradient) in &group.members {
+                let decl = self.with_data(|data| data.param(param.id()).cloned());
+                match decl {
+                    Some(decl) if !seen.contains(&param.id()) => {
+                        seen.push(param.id());
+                        members.push((param, gradient, decl));
+                    }
+                    Some(decl) => drop(self.mistake("sgd", format!("{:?} stands in two groups", decl.name))),
+                    None if param.is_poison() => {}
+                    None => drop(self.mistake("sgd", format!("%{} is no parameter", param.id().0))),
+                }
+            }
+            // Velocities are declared in the order of their parameters, so that they lie in the same order.
+            members.sort_by_key(|(param, ..)| param.id());
+            if !members.is_empty() {
+                self.at_path("optimizer", || self.sgd_group(sgd, group, number, &members, lr));
+            }
+        }
+        Ok(())
+    }
+
+    #[track_caller]
+    fn sgd_group<'g>(
+        &'g self,
+        sgd: &Sgd,
+        group: &SgdGroup<'g>,
+        number: usize,
+        members: &[(Value<'g>, Value<'g>, ParamDecl)],
+        lr: Value<'g>,
+    ) {
+        let mut operands: Vec<Value<'g>> = members.iter().map(|(param, ..)| *param).collect();
+        operands.extend(members.iter().map(|(_, gradient, _)| *gradient));
+        let mut updated: Vec<Value<'g>> = members.iter().map(|(param, ..)| *param).collect();
+        for (param, gradient, decl) in members {
+            self.with_data_mut(|data| {
+                if let Origin::Param(known) = &mut data.tensors[param.id().0].origin {
+                    known.group = number;
+                }
+            });
+            self.place_gradient(*gradient, *param);
+            if sgd.momentum > 0.0 {
+                let name = format!("optimizer.momentum.{}", decl.name);
+                let kind = ParamKind::Optimizer;
+                let decl = ParamDecl { name, shape: decl.shape, kind, init: Init::Constant(0.0), group: number };
+                updated.push(declare_param(self, decl));
+            }
+        }
+        operands.extend_from_slice(&updated[members.len()..]);
+        operands.push(lr);
+        let op = SgdUpdate {
+            members: members.len(),
+            lr_scale: group.lr_scale,
+            momentum: sgd.momentum,
+            nesterov: sgd.nesterov,
+            weight_decay: group.weight_decay,
+        };
+        for (old, new) in updated.into_iter().zip(self.apply(op, &operands)) {
+            self.write_back(old, new);
+        }
+    }
+}
+
+/// One and several members, tails of one to three elements, every form of the rule.
+pub fn cases() -> Vec<Case> {
+    let groups: [Vec<Shape>; 4] = [
+        vec![[1].into()],
+        vec![[3, 5].into(), [7].into(), [4, 2, 3, 3].into()],
+        vec![[130].into(), [2, 515].into()],
+        vec![[40, 33, 3, 3].into(), [5].into()],
+    ];
+    let rules = [(0.0, false, 0.0), (0.0, false, 0.01), (0.9, false, 5e-4), (0.9, true, 5e-4), (0.5, true, 0.0)];
+    let mut cases = Vec::new();
+    for shapes in &groups {
+        for (momentum, nesterov, weight_decay) in rules {
+            let op = SgdUpdate { members: shapes.len(), lr_scale: 2.0, momentum, nesterov, weight_decay };
+            let kinds = if momentum > 0.0 { 3 } else { 2 };
+            let mut inputs: Vec<CaseInput> = Vec::new();
+            (0..kinds).for_each(|_| inputs.extend(shapes.iter().map(|&shape| CaseInput::normal(shape))));
+            inputs.push(CaseInput::f32([], super::Fill::Uniform(0.05, 0.2)));
+            cases.push(Case::new(format!("{shapes:?} momentum {momentum} nesterov {nesterov}"), op, inputs));
+        }
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CompileOptions, Device, DeviceOptions, Feed, Mode, Params, Plan, Scope, Tier};
+
+    const SHAPES: [&[usize]; 6] = [&[3, 5], &[7], &[4, 2, 3, 3], &[70], &[1], &[2, 33]];
+
+    fn noise(n: usize, phase: f32) -> Vec<f32> {
+        (0..n).map(|i| ((i as f32 + 1.0) * phase).sin()).collect()
+    }
+
+    /// Five steps with gradients `g = p * x`, against the rule written out in f64.
+    fn train(tier: Tier, sgd: Sgd) {
+        let device = Device::open(&DeviceOptions { tier: Some(tier), ..DeviceOptions::default() }).expect("adapter");
+        let graph = Graph::new();
+        let scope = Scope::new(&graph, Mode::Train);
+        let shapes: Vec<Shape> = SHAPES.iter().filter_map(|dims| Shape::try_new(dims)).collect();
+        let mut pairs = Vec::new();
+        for (i, &shape) in shapes.iter().enumerate() {
+            let p = scope.weight(&format!("w{i}"), shape, Init::Uniform { bound: 0.5 });
+            // Not optimised, and declared between those that are.
+            let frozen = scope.weight(&format!("frozen{i}"), shape, Init::Constant(1.0));
+            let x = graph.feed(&format!("x{i}"), TensorDesc::f32(shape));
+            pairs.push((p, p * x * frozen));
+        }
+        let lr = graph.feed("lr", TensorDesc::f32([]));
+        let settings = [(1.0f32, 5e-4f32), (0.5, 0.0)];
+        // Groups interleave in order of declaration, and the second lists its members backwards.
+        let members = |rest: usize| pairs.iter().skip(rest).step_by(2).copied().collect::<Vec<_>>();
+        let mut lists = [members(0), members(1)];
+        lists[1].reverse();
+        let groups: Vec<SgdGroup<'_>> = settings
+            .into_iter()
+            .zip(lists)
+            .map(|((lr_scale, weight_decay), members)| SgdGroup { lr_scale, weight_decay, members })
+            .collect();
+        graph.sgd(&sgd, &groups, lr).expect("valid");
+        let mut params = Params::new(&device, 3);
+        let options = CompileOptions { fuse: true, poison_memory: true };
+        let mut plan = Plan::compile(&device, &graph, &mut params, &options).expect("compiles");
+        let updates = plan.desc().dispatches.iter().filter(|d| d.label.contains("sgd")).count();
+        assert_eq!(updates, 2, "one dispatch a group:\n{}", plan.dump());
+        assert!(plan.desc().copies.is_empty());
+
+        let mut p: Vec<Vec<f64>> = (0..shapes.len())
+            .map(|i| params.get(&format!("w{i}")).expect("known").data.into_iter().map(f64::from).collect())
+            .collect();
+        let mut v: Vec<Vec<f64>> = p.iter().map(|p| vec![0.0; p.len()]).collect();
+        for step in 0..5 {
+            let rate = [0.1f32 / (step + 1) as f32];
+            let x: Vec<Vec<f32>> =
+                shapes.iter().enumerate().map(|(i, s)| noise(s.numel(), 0.3 + (i + step) as f32)).collect();
+            let mut feeds = vec![("lr".to_string(), Feed::F32(&rate))];
+            feeds.extend(x.iter().enumerate().map(|(i, x)| (format!("x{i}"), Feed::F32(x))));
+            plan.run(&feeds).expect("runs");
+            for i in 0..shapes.len() {
+                let (scale, decay) = settings[i % 2];
+                for j in 0..p[i].len() {
+                    let g = p[i][j] * f64::from(x[i][j]) + f64::from(decay) * p[i][j];
+                    v[i][j] = f64::from(sgd.momentum) * v[i][j] + g;
+                    let ahead = g + f64::from(sgd.momentum) * v[i][j];
+                    let direction = if sgd.nesterov { ahead } else { v[i][j] };
+                    p[i][j] -= f64::from(rate[0]) * f64::from(scale) * direction;
+                }
+            }
+        }
+        let close = |name: &str, want: &[f64]| {
+            let got = params.get(name).expect("known").data;
+            for (got, want) in got.iter().zip(want) {
+                assert!((f64::from(*got) - want).abs() < 1e-6, "{name}: got {got} want {want}");
+            }
+        };
+        for i in 0..shapes.len() {
+            close(&format!("w{i}"), &p[i]);
+            close(&format!("frozen{i}"), &vec![1.0; p[i].len()]);
+            if sgd.momentum > 0.0 {
+                close(&format!("optimizer.momentum.w{i}"), &v[i]);
+            }
+        }
+        assert_eq!(params.of_kind(ParamKind::Optimizer).count(), if sgd.momentum > 0.0 { 6 } else { 0 });
+    }
+
+    #[test]
+    fn five_steps_follow_the_rule_with_one_dispatch_a_group() {
+        for tier in [Tier::Base, Tier::Cpu] {
+            train(tier, Sgd { momentum: 0.9, nesterov: false });
+            train(tier, Sgd { momentum: 0.9, nesterov: true });
+            train(tier, Sgd::default());
+        }
+    }
+
+    #[test]
+    fn senseless_settings_are_refused() {
+        let graph = Graph::new();
+        let lr = graph.feed("lr", TensorDesc::f32([]));
+        let group = |lr_scale, weight_decay| [SgdGroup { lr_scale, weight_decay, members: Vec::new() }];
+        let fine = Sgd { momentum: 0.9, nesterov: true };
+        assert!(graph.sgd(&fine, &group(1.0, 0.0), lr).is_ok());
+        for momentum in [1.0, -0.1, f32::NAN] {
+            assert!(graph.sgd(&Sgd { momentum, nesterov: false }, &[], lr).is_err());
+        }
+        assert!(graph.sgd(&Sgd { momentum: 0.0, nesterov: true }, &[], lr).is_err());
+        assert!(graph.sgd(&fine, &group(f32::INFINITY, 0.0), lr).is_err());
+        assert!(graph.sgd(&fine, &group(1.0, -1.0), lr).is_err());
+    }
+
+    #[test]
+    fn a_member_must_be_a_parameter_of_one_group() {
+        let graph = Graph::new();
+        let scope = Scope::new(&graph, Mode::Train);
+        let lr = graph.feed("lr", TensorDesc::f32([]));
+        let p = scope.weight("w", [3], Init::Constant(0.0));
+        let g = graph.constant([3], 1.0);
+        let members = vec![(p, g), (p, g), (g, p)];
+        let group = SgdGroup { lr_scale: 1.0, weight_decay: 0.0, members };
+        graph.sgd(&Sgd::default(), &[group], lr).expect("settings are fine");
+        let errors = graph.data().errors;
+        assert_eq!(errors.len(), 2, "{errors:?}");
+    }
+}

@@ -1,0 +1,154 @@
+//! Where each parameter lies in the flat buffers: pure data.
+
+use crate::graph::{ParamDecl, ParamKind};
+use crate::ops::{BufferRef, FlatPlace, Target};
+use std::collections::BTreeMap;
+
+/// A parameter's declaration and place.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// As the first graph declared it.
+    pub decl: ParamDecl,
+    /// Where it lies; the buffer is always a [`BufferRef::Store`].
+    pub place: FlatPlace,
+}
+
+/// Places of all parameters. Weights, buffers and optimiser state lie in buffers of their own kind, so that a kernel may
+/// read one kind and write another; within a kind, groups lie together, in order of declaration.
+#[derive(Clone, Debug, Default)]
+pub struct StoreLayout {
+    entries: BTreeMap<String, Entry>,
+    order: Vec<String>,
+    buffer_bytes: Vec<u64>,
+}
+
+/// What did not fit when declaring parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayoutError {
+    /// One parameter exceeds the largest binding.
+    TooLarge {
+        /// Its name.
+        name: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The store knows the name with another shape.
+    ShapeDiffers {
+        /// Its name.
+        name: String,
+        /// In the store.
+        stored: String,
+        /// In the graph.
+        declared: String,
+    },
+}
+
+impl StoreLayout {
+    /// Adds the parameters that are not known yet; returns their names. Fails without changing anything.
+    pub fn declare<'d>(
+        &mut self,
+        decls: impl Iterator<Item = &'d ParamDecl>,
+        target: &Target,
+    ) -> Result<Vec<String>, LayoutError> {
+        let mut fresh: Vec<&ParamDecl> = Vec::new();
+        for decl in decls {
+            if let Some(known) = self.entries.get(&decl.name) {
+                if known.decl.shape != decl.shape {
+                    return Err(LayoutError::ShapeDiffers {
+                        name: decl.name.clone(),
+                        stored: known.decl.shape.to_string(),
+                        declared: decl.shape.to_string(),
+                    });
+                }
+            } else if decl.shape.numel() as u64 * 4 > target.max_binding_bytes {
+                return Err(LayoutError::TooLarge { name: decl.name.clone(), bytes: decl.shape.numel() as u64 * 4 });
+            } else {
+                fresh.push(decl);
+            }
+        }
+        self.order.extend(fresh.iter().map(|decl| decl.name.clone()));
+        let names = fresh.iter().map(|decl| decl.name.clone()).collect();
+        fresh.sort_by_key(|decl| (decl.kind, decl.group));
+        let mut open: Option<(ParamKind, u64)> = None;
+        for decl in fresh {
+            let bytes = aligned_elements(decl.shape.numel(), target) as u64 * 4;
+            let start = match open {
+                Some((kind, used)) if kind == decl.kind && used + bytes <= target.max_binding_bytes => used,
+                _ => {
+                    self.buffer_bytes.push(0);
+                    0
+                }
+            };
+            open = Some((decl.kind, start + bytes));
+            let buffer = self.buffer_bytes.len() - 1;
+            self.buffer_bytes[buffer] = start + bytes;
+            let place = FlatPlace { buffer: BufferRef::Store(buffer), offset: (start / 4) as usize };
+            self.entries.insert(decl.name.clone(), Entry { decl: decl.clone(), place });
+        }
+        Ok(names)
+    }
+
+    /// A parameter by name.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// All parameters in order of declaration.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.order.iter().map(|name| &self.entries[name])
+    }
+
+    /// Bytes of each flat buffer.
+    pub fn buffer_bytes(&self) -> &[u64] {
+        &self.buffer_bytes
+    }
+}
+
+/// Elements a tensor takes in a flat buffer: rounded up so that its neighbour can be bound.
+pub fn aligned_elements(elements: usize, target: &Target) -> usize {
+    elements.next_multiple_of((target.binding_align_bytes / 4).max(4) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Init;
+    use crate::shape::Shape;
+
+    fn decl(name: &str, elements: usize, kind: ParamKind, group: usize) -> ParamDecl {
+        ParamDecl { name: name.into(), shape: Shape::from([elements]), kind, init: Init::Constant(0.0), group }
+    }
+
+    #[test]
+    fn groups_lie_together_and_kinds_apart() {
+        let decls = [
+            decl("a", 10, ParamKind::Weight, 1),
+            decl("b", 100, ParamKind::Weight, 0),
+            decl("r", 5, ParamKind::Buffer, 0),
+            decl("c", 3, ParamKind::Weight, 1),
+        ];
+        let mut layout = StoreLayout::default();
+        layout.declare(decls.iter(), &Target::default()).expect("fits");
+        let place = |name: &str| layout.get(name).map(|e| (e.place.buffer, e.place.offset));
+        assert_eq!(place("b"), Some((BufferRef::Store(0), 0)));
+        assert_eq!(place("a"), Some((BufferRef::Store(0), 128)));
+        assert_eq!(place("c"), Some((BufferRef::Store(0), 192)));
+        assert_eq!(place("r"), Some((BufferRef::Store(1), 0)));
+        assert_eq!(layout.buffer_bytes(), [1024, 256]);
+        assert_eq!(layout.iter().map(|e| e.decl.name.as_str()).collect::<Vec<_>>(), ["a", "b", "r", "c"]);
+    }
+
+    #[test]
+    fn buffers_are_split_at_the_binding_limit_and_clashes_refused() {
+        let target = Target { max_binding_bytes: 1024, ..Target::default() };
+        let decls: Vec<ParamDecl> = (0..5).map(|i| decl(&format!("w{i}"), 100, ParamKind::Weight, 0)).collect();
+        let mut layout = StoreLayout::default();
+        layout.declare(decls.iter(), &target).expect("fits");
+        assert_eq!(layout.buffer_bytes(), [1024, 1024, 512]);
+        let large = decl("large", 257, ParamKind::Weight, 0);
+        assert!(matches!(layout.declare([&large].into_iter(), &target), Err(LayoutError::TooLarge { .. })));
+        let other = decl("w0", 101, ParamKind::Weight, 0);
+        assert!(matches!(layout.declare([&other].into_iter(), &target), Err(LayoutError::ShapeDiffers { .. })));
+        assert!(layout.declare(decls.iter(), &target).is_ok_and(|fresh| fresh.is_empty()));
+    }
+}

@@ -1,0 +1,179 @@
+//! The parameter store: weights, running statistics and optimiser state on the device, shared by all plans of a model.
+
+pub mod layout;
+
+use crate::array::Array;
+use crate::device::Device;
+use crate::error::{DeviceError, Error, Result, UsageError};
+use crate::graph::{Graph, Init, ParamDecl, ParamKind, fnv1a};
+use crate::ops::{BufferRef, FlatPlace};
+use crate::plan::{CompileOptions, Feed, Plan};
+use crate::shape::{from_device_order, to_device_order};
+use layout::{LayoutError, StoreLayout};
+
+/// Parameters by name, in flat device buffers. Compiling a plan declares what its graph needs and initialises what is
+/// new, on the device, from Philox keyed by (seed, name): independent of the order in which layers are declared.
+#[derive(Debug)]
+pub struct Params {
+    device: Device,
+    seed: u64,
+    layout: StoreLayout,
+    buffers: Vec<wgpu::Buffer>,
+}
+
+impl Params {
+    /// An empty store.
+    pub fn new(device: &Device, seed: u64) -> Params {
+        Params { device: device.clone(), seed, layout: StoreLayout::default(), buffers: Vec::new() }
+    }
+
+    /// The device that holds the parameters.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The seed that initialises parameters.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Declarations in order.
+    pub fn decls(&self) -> impl Iterator<Item = &ParamDecl> {
+        self.layout.iter().map(|entry| &entry.decl)
+    }
+
+    /// Declarations of one kind.
+    pub fn of_kind(&self, kind: ParamKind) -> impl Iterator<Item = &ParamDecl> {
+        self.decls().filter(move |decl| decl.kind == kind)
+    }
+
+    /// Bytes of all buffers.
+    pub fn bytes(&self) -> u64 {
+        self.layout.buffer_bytes().iter().sum()
+    }
+
+    /// Number of buffers.
+    pub fn buffer_count(&self) -> usize {
+        self.buffers.len()
+    }
+
+    /// Reads a parameter back, waiting for everything submitted.
+    ///
+    /// # Errors
+    /// An unknown name, or a lost device.
+    pub fn get(&self, name: &str) -> Result<Array> {
+        let (decl, place) = self.find(name)?;
+        let bytes = (decl.shape.numel() * 4) as u64;
+        let staging = self.device.create_buffer(
+            &wgpu::BufferDescriptor {
+                label: Some("read parameter"),
+                size: bytes,
+                usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+                mapped_at_creation: false,
+            },
+            bytes,
+        )?;
+        let mut encoder = self.device.wgpu().create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(self.buffer(place)?, place.offset as u64 * 4, &staging, 0, bytes);
+        self.device.queue().submit([encoder.finish()]);
+        staging.map_async(wgpu::MapMode::Read, .., |_| {});
+        self.device.wait()?;
+        let view = staging
+            .get_mapped_range(..)
+            .map_err(|error| Error::Device(DeviceError::Lost(format!("reading {name}: {error}"))))?;
+        let raw: Vec<f32> = bytemuck::pod_collect_to_vec(&view);
+        Ok(Array { shape: decl.shape, data: from_device_order(&decl.shape, &raw) })
+    }
+
+    /// Overwrites a parameter; takes effect before the next run.
+    ///
+    /// # Errors
+    /// An unknown name, or another shape.
+    pub fn set(&mut self, name: &str, array: &Array) -> Result<()> {
+        let (decl, place) = self.find(name)?;
+        if decl.shape != array.shape || array.data.len() != array.shape.numel() {
+            return Err(Error::Usage(UsageError::Mismatch {
+                kind: "parameter",
+                name: name.to_string(),
+                wanted: decl.shape.to_string(),
+                got: format!("{} with {} elements", array.shape, array.data.len()),
+            }));
+        }
+        let raw = to_device_order(&array.shape, &array.data);
+        self.device.queue().write_buffer(self.buffer(place)?, place.offset as u64 * 4, bytemuck::cast_slice(&raw));
+        Ok(())
+    }
+
+    /// Declares a graph's parameters, allocating and initialising the new ones.
+    pub(crate) fn declare(&mut self, decls: &[ParamDecl]) -> Result<()> {
+        let fresh = self.layout.declare(decls.iter(), &self.device.target()).map_err(|error| match error {
+            LayoutError::TooLarge { name, bytes } => Error::Device(DeviceError::LimitExceeded {
+                what: format!("parameter {name:?}"),
+                wanted_bytes: bytes,
+                limit_bytes: self.device.target().max_binding_bytes,
+                adapter: self.device.info().name.clone(),
+            }),
+            LayoutError::ShapeDiffers { name, stored, declared } => {
+                Error::Usage(UsageError::Mismatch { kind: "parameter", name, wanted: stored, got: declared })
+            }
+        })?;
+        let planned = self.bytes();
+        for (i, &size) in self.layout.buffer_bytes().iter().enumerate().skip(self.buffers.len()) {
+            let label = format!("parameters {i}");
+            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+            let descriptor = wgpu::BufferDescriptor { label: Some(&label), size, usage, mapped_at_creation: false };
+            self.buffers.push(self.device.create_buffer(&descriptor, planned)?);
+        }
+        self.initialise(&fresh)
+    }
+
+    /// Runs a one-shot plan that fills the new parameters. Fresh buffers are zero, so zeros need nothing.
+    fn initialise(&mut self, fresh: &[String]) -> Result<()> {
+        let graph = Graph::new();
+        let mut any = false;
+        for entry in fresh.iter().filter_map(|name| self.layout.get(name)) {
+            let decl = entry.decl.clone();
+            let init = decl.init.resolve(&decl.shape);
+            if init == Init::Constant(0.0) {
+                continue;
+            }
+            any = true;
+            let filled = graph.fill(decl.shape, init, self.seed, fnv1a(&decl.name));
+            let param = crate::graph::declare_param(&graph, decl);
+            graph.write_back(param, filled);
+        }
+        if !any {
+            return Ok(());
+        }
+        let mut plan = Plan::compile_declared(&self.device.clone(), &graph, self, &CompileOptions::default())?;
+        plan.run(&[] as &[(&str, Feed<'_>)])?;
+        self.device.wait()
+    }
+
+    fn find(&self, name: &str) -> Result<(&ParamDecl, FlatPlace)> {
+        let entry = self.layout.get(name).ok_or_else(|| {
+            let close: Vec<&str> = self.decls().map(|decl| decl.name.as_str()).take(8).collect();
+            let known = format!("{}, … ({} in all)", close.join(", "), self.decls().count());
+            Error::Usage(UsageError::UnknownName { kind: "parameter", name: name.to_string(), known })
+        })?;
+        Ok((&entry.decl, entry.place))
+    }
+
+    fn buffer(&self, place: FlatPlace) -> Result<&wgpu::Buffer> {
+        let number = match place.buffer {
+            BufferRef::Store(number) => number,
+            BufferRef::Owned(number) => number,
+        };
+        self.buffers
+            .get(number)
+            .ok_or_else(|| Error::Device(DeviceError::Lost("a parameter's buffer was never made".to_string())))
+    }
+
+    pub(crate) fn store_buffers(&self) -> &[wgpu::Buffer] {
+        &self.buffers
+    }
+
+    pub(crate) fn store_layout(&self) -> &StoreLayout {
+        &self.layout
+    }
+}

@@ -1,0 +1,6 @@
+//! Passes over the graph: pure functions from graph to graph or to plan data, tested without an adapter.
+
+pub mod differentiate;
+pub mod fuse;
+pub mod memory;
+pub mod schedule;

@@ -1,0 +1,61 @@
+//! Which nodes run, in which order.
+
+use crate::error::{ShapeError, ShapeErrors};
+use crate::graph::{GraphData, Node, Origin, TensorId};
+use std::collections::HashMap;
+
+/// Drops nodes whose results nobody uses. The rest keep their order of creation, which is topological: forward,
+/// backward, optimiser. A weight gradient thus stands right behind the activation gradient that shares its operands,
+/// which is where its workspace and the activation die soonest.
+///
+/// # Errors
+/// When a node reads a parameter after its updated value was computed: an update in place would change what it reads.
+pub fn schedule(graph: &GraphData) -> Result<GraphData, ShapeErrors> {
+    let mut live = vec![false; graph.tensors.len()];
+    let roots = graph.outputs.iter().map(|(_, id)| id).chain(graph.write_backs.iter().map(|(_, value)| value));
+    roots.for_each(|id| live[id.0] = true);
+    let mut keep = vec![false; graph.nodes.len()];
+    for (i, node) in graph.nodes.iter().enumerate().rev() {
+        if node.outputs.iter().any(|id| live[id.0]) {
+            keep[i] = true;
+            node.inputs.iter().for_each(|id| live[id.0] = true);
+        }
+    }
+    let mut result = graph.clone();
+    result.nodes = graph.nodes.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(node, _)| node.clone()).collect();
+    result.flat_gradients.retain(|(gradient, _)| live[gradient.0]);
+    renumber(&mut result);
+    let late = late_reads(&result);
+    if late.is_empty() { Ok(result) } else { Err(ShapeErrors(late)) }
+}
+
+/// Makes the tensors' origins agree with the nodes' positions.
+pub(super) fn renumber(graph: &mut GraphData) {
+    for (index, node) in graph.nodes.iter().enumerate() {
+        for (position, id) in node.outputs.iter().enumerate() {
+            graph.tensors[id.0].origin = Origin::Node { node: index, output: position };
+        }
+    }
+}
+
+fn late_reads(graph: &GraphData) -> Vec<ShapeError> {
+    let mut written_at: HashMap<TensorId, usize> = HashMap::new();
+    for (param, value) in &graph.write_backs {
+        if let Origin::Node { node, .. } = graph.tensors[value.0].origin {
+            written_at.insert(*param, node);
+        }
+    }
+    let complaint = |node: &Node, id: &TensorId| ShapeError {
+        op: node.op.name().to_string(),
+        path: node.path.clone(),
+        inputs: vec![format!("%{}", id.0)],
+        message: "reads a parameter after its update was traced; trace all readers first".to_string(),
+        location: node.location,
+    };
+    let mut found = Vec::new();
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let late = node.inputs.iter().filter(|id| written_at.get(id).is_some_and(|&at| at < index));
+        found.extend(late.map(|id| complaint(node, id)));
+    }
+    found
+}

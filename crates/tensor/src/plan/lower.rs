@@ -1,0 +1,370 @@
+//! Graph to plan data: records every node's dispatches, places every tensor, resolves every binding. Needs no adapter.
+
+use super::desc::{BufferDesc, Place, PlanDesc, PlannedDispatch, PortDesc};
+use crate::error::{DeviceError, Error, Result};
+use crate::graph::{GraphData, Origin, TensorId};
+use crate::kernel::{KernelKey, Reflection, reflect, source};
+use crate::ops::{BufId, BufferRef, Dispatch, FlatPlace, Lower, Target};
+use crate::params::layout::{StoreLayout, aligned_elements};
+use crate::passes::memory::{Lifetime, assign_slots, live_peak_bytes};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Alignment of uniform blocks and ports: WebGPU's default for both kinds of offset.
+const ALIGN_BYTES: u64 = 256;
+
+/// Compiles a scheduled graph into plan data.
+///
+/// # Errors
+/// A tensor or workspace above the binding limit; a kernel whose text or bindings do not fit (a bug in that kernel).
+pub fn lower(graph: GraphData, store: &StoreLayout, target: Target, adapter: &str) -> Result<PlanDesc> {
+    let mut lowering = Lowering::new(graph, target);
+    lowering.place_params(store);
+    lowering.place_gradients();
+    // Before recording, so that an operation sees which of its results lie in flat buffers.
+    lowering.place_write_backs();
+    let (mut dispatches, workspaces) = lowering.record();
+    lowering.check_limits(&workspaces, adapter)?;
+    let (feeds, feed_bytes) = lowering.place_feeds();
+    let (unshared_bytes, live) = lowering.place_temporaries(&dispatches, &workspaces);
+    let copies = lowering.copies();
+    let (planned, args) = lowering.resolve(&mut dispatches)?;
+    let (outputs, output_bytes) = lowering.outputs();
+    if !args.is_empty() {
+        lowering.buffers.push(BufferDesc { label: "arguments".to_string(), bytes: args.len() as u64 });
+    }
+    Ok(PlanDesc {
+        target,
+        graph: lowering.graph,
+        buffers: lowering.buffers,
+        dispatches: planned,
+        copies,
+        args,
+        feeds,
+        feed_bytes,
+        outputs,
+        output_bytes,
+        unshared_bytes,
+        live_peak_bytes: live,
+    })
+}
+
+struct Lowering {
+    graph: GraphData,
+    target: Target,
+    /// Storage of a view is its root's.
+    root: Vec<TensorId>,
+    flat: HashMap<TensorId, FlatPlace>,
+    places: HashMap<BufId, Place>,
+    buffers: Vec<BufferDesc>,
+}
+
+impl Lowering {
+    fn new(graph: GraphData, target: Target) -> Lowering {
+        let mut root: Vec<TensorId> = (0..graph.tensors.len()).map(TensorId).collect();
+        for node in &graph.nodes {
+            if let Some(viewed) = node.op.view_of(&graph.descs(&node.inputs)) {
+                root[node.outputs[0].0] = root[node.inputs[viewed].0];
+            }
+        }
+        Lowering { graph, target, root, flat: HashMap::new(), places: HashMap::new(), buffers: Vec::new() }
+    }
+
+    fn bytes(&self, id: TensorId) -> u64 {
+        // Kernels may read and write whole vec4s, so the tail is rounded up.
+        self.graph.desc(id).size_bytes().next_multiple_of(16)
+    }
+
+    fn set_flat(&mut self, id: TensorId, flat: FlatPlace) {
+        let place = Place { buffer: flat.buffer, offset_bytes: flat.offset as u64 * 4, size_bytes: self.bytes(id) };
+        self.flat.insert(id, flat);
+        self.places.insert(BufId::Tensor(id), place);
+    }
+
+    fn place_params(&mut self, store: &StoreLayout) {
+        let known: Vec<(TensorId, FlatPlace)> =
+            self.graph.params().filter_map(|(id, decl)| store.get(&decl.name).map(|entry| (id, entry.place))).collect();
+        known.into_iter().for_each(|(id, place)| self.set_flat(id, place));
+    }
+
+    /// Gives gradients places that mirror their parameters': the same distances, in buffers of their own.
+    fn place_gradients(&mut self) {
+        let mut homes: BTreeMap<BufferRef, Vec<(usize, TensorId)>> = BTreeMap::new();
+        for (gradient, param) in self.graph.flat_gradients.clone() {
+            let id = self.root[gradient.0];
+            let computed = matches!(self.graph.tensors[id.0].origin, Origin::Node { .. });
+            let same_size = self.bytes(id) == self.bytes(param);
+            let taken = homes.values().flatten().any(|(_, known)| *known == id);
+            if let (Some(place), true) = (self.flat.get(&param), computed && same_size && !taken) {
+                homes.entry(place.buffer).or_default().push((place.offset, id));
+            }
+        }
+        for (number, (_, mut members)) in homes.into_iter().enumerate() {
+            members.sort();
+            let first = members[0].0;
+            let end = members
+                .iter()
+                .map(|&(offset, id)| offset + aligned_elements(self.graph.desc(id).shape.numel(), &self.target));
+            let elements = end.max().unwrap_or(first) - first;
+            let buffer = BufferRef::Owned(self.buffers.len());
+            self.buffers.push(BufferDesc { label: format!("gradients {number}"), bytes: elements as u64 * 4 });
+            for (offset, id) in members {
+                self.set_flat(id, FlatPlace { buffer, offset: offset - first });
+            }
+        }
+    }
+
+    fn record(&self) -> (Vec<Dispatch>, Vec<usize>) {
+        // Views answer with their root's home, so that an optimiser sees through them.
+        let mut flat = self.flat.clone();
+        for (i, root) in self.root.iter().enumerate() {
+            if let Some(place) = self.flat.get(root) {
+                flat.insert(TensorId(i), *place);
+            }
+        }
+        let mut dispatches = Vec::new();
+        let mut workspaces = Vec::new();
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            if node.op.view_of(&self.graph.descs(&node.inputs)).is_some() {
+                continue;
+            }
+            let mut lower = Lower::new(&self.graph, index, self.target, &flat, workspaces.len());
+            node.op.lower(&mut lower);
+            dispatches.append(&mut lower.dispatches);
+            workspaces.append(&mut lower.workspaces);
+        }
+        for dispatch in &mut dispatches {
+            for (_, buf, _) in &mut dispatch.bindings {
+                if let BufId::Tensor(id) = buf {
+                    *id = self.root[id.0];
+                }
+            }
+        }
+        (dispatches, workspaces)
+    }
+
+    fn check_limits(&self, workspaces: &[usize], adapter: &str) -> Result<()> {
+        let limit_bytes = self.target.max_binding_bytes;
+        let too_large = |what: String, wanted_bytes: u64| {
+            Error::Device(DeviceError::LimitExceeded { what, wanted_bytes, limit_bytes, adapter: adapter.to_string() })
+        };
+        for (i, tensor) in self.graph.tensors.iter().enumerate() {
+            let bytes = self.bytes(TensorId(i));
+            if bytes > limit_bytes {
+                let what = match &tensor.origin {
+                    Origin::Feed(name) => format!("feed {name:?} {}", tensor.desc),
+                    Origin::Param(decl) => format!("parameter {:?} {}", decl.name, tensor.desc),
+                    Origin::Node { node, .. } => format!("{} -> {}", self.graph.nodes[*node].label(), tensor.desc),
+                    Origin::Poison => continue,
+                };
+                return Err(too_large(what, bytes));
+            }
+        }
+        match workspaces.iter().map(|&elements| elements as u64 * 4).find(|&bytes| bytes > limit_bytes) {
+            Some(bytes) => Err(too_large("a workspace".to_string(), bytes)),
+            None => Ok(()),
+        }
+    }
+
+    fn place_feeds(&mut self) -> (Vec<PortDesc>, u64) {
+        let mut ports = Vec::new();
+        let mut end = 0;
+        let buffer = BufferRef::Owned(self.buffers.len());
+        let feeds: Vec<(TensorId, String)> = self.graph.feeds().map(|(id, name)| (id, name.to_string())).collect();
+        for (id, name) in feeds {
+            let place = Place { buffer, offset_bytes: end, size_bytes: self.bytes(id) };
+            self.places.insert(BufId::Tensor(id), place);
+            ports.push(PortDesc { name, desc: self.graph.desc(id), place, offset_bytes: end });
+            end = (end + place.size_bytes).next_multiple_of(ALIGN_BYTES);
+        }
+        if end > 0 {
+            self.buffers.push(BufferDesc { label: "feeds".to_string(), bytes: end });
+        }
+        (ports, end)
+    }
+
+    /// Puts a parameter's new value into the parameter's own storage, where its producer may overwrite it or does not
+    /// read it. (All other readers come earlier: `schedule` has checked that.)
+    fn place_write_backs(&mut self) {
+        for (param, value) in self.graph.write_backs.clone() {
+            let value = self.root[value.0];
+            let Origin::Node { node, output } = self.graph.tensors[value.0].origin else { continue };
+            let node = &self.graph.nodes[node];
+            let in_place = !node.inputs.contains(&param)
+                || node.op.may_overwrite().iter().any(|&(i, o)| o == output && node.inputs.get(i) == Some(&param));
+            if let (true, Some(&flat)) = (in_place && !self.flat.contains_key(&value), self.flat.get(&param)) {
+                self.set_flat(value, flat);
+            }
+        }
+    }
+
+    /// Plans slots for everything that has no place yet. Returns unshared and live-peak bytes.
+    fn place_temporaries(&mut self, dispatches: &[Dispatch], workspaces: &[usize]) -> (u64, u64) {
+        let mut spans: BTreeMap<usize, (BufId, Lifetime)> = BTreeMap::new();
+        let mut position: HashMap<BufId, usize> = HashMap::new();
+        let mut last_node: HashMap<BufId, usize> = HashMap::new();
+        for (at, dispatch) in dispatches.iter().enumerate() {
+            for &(_, buf, _) in &dispatch.bindings {
+                if self.places.contains_key(&buf) {
+                    continue;
+                }
+                let next = position.len();
+                let key = *position.entry(buf).or_insert(next);
+                let bytes = match buf {
+                    BufId::Tensor(id) => self.bytes(id),
+                    BufId::Workspace(i) => (workspaces[i] as u64 * 4).next_multiple_of(16),
+                };
+                spans.entry(key).or_insert((buf, Lifetime { bytes, first: at, last: at })).1.last = at;
+                last_node.insert(buf, dispatch.node);
+            }
+        }
+        let kept = self.graph.outputs.iter().map(|(_, id)| id).chain(self.graph.write_backs.iter().map(|(_, id)| id));
+        let kept: HashSet<BufId> = kept.map(|id| BufId::Tensor(self.root[id.0])).collect();
+        for (buf, life) in spans.values_mut() {
+            if kept.contains(buf) {
+                life.last = dispatches.len();
+            }
+        }
+        let unshared = spans.values().map(|(_, life)| life.bytes).sum();
+
+        // In-place pairs: a result moves into the storage of an operand that dies at its node.
+        let mut home: HashMap<BufId, BufId> = HashMap::new();
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            for (i, o) in node.op.may_overwrite() {
+                let (Some(x), Some(y)) = (node.inputs.get(i), node.outputs.get(o)) else { continue };
+                let x = BufId::Tensor(self.root[x.0]);
+                let y = BufId::Tensor(self.root[y.0]);
+                let x_home = *home.get(&x).unwrap_or(&x);
+                let (Some(&px), Some(&py)) = (position.get(&x_home), position.get(&y)) else { continue };
+                let dies_here = last_node.get(&x) == Some(&index) && !kept.contains(&x);
+                // A result that moved already has no span of its own any more.
+                let (Some((_, life_x)), Some((_, life_y))) = (spans.get(&px), spans.get(&py)) else { continue };
+                let (life_x, life_y) = (*life_x, *life_y);
+                let x_is_last_tenant = life_x.last <= life_y.last && life_x.last < dispatches.len();
+                let unmoved = !home.contains_key(&y) && px != py;
+                if dies_here
+                    && unmoved
+                    && x_is_last_tenant
+                    && life_x.bytes == life_y.bytes
+                    && last_node[&x_home] <= index
+                {
+                    if let Some(span) = spans.get_mut(&px) {
+                        span.1.last = life_y.last;
+                    }
+                    spans.remove(&py);
+                    home.insert(y, x_home);
+                    let node_of_y = last_node.get(&y).copied().unwrap_or(index);
+                    last_node.insert(x_home, node_of_y);
+                    last_node.insert(y, node_of_y);
+                }
+            }
+        }
+        let lifetimes: Vec<Lifetime> = spans.values().map(|(_, life)| *life).collect();
+        let slots = assign_slots(&lifetimes);
+        let first = self.buffers.len();
+        for (number, &bytes) in slots.slot_bytes.iter().enumerate() {
+            self.buffers.push(BufferDesc { label: format!("slot {number}"), bytes });
+        }
+        for ((buf, life), slot) in spans.values().zip(&slots.slot_of) {
+            let place = Place { buffer: BufferRef::Owned(first + slot), offset_bytes: 0, size_bytes: life.bytes };
+            self.places.insert(*buf, place);
+        }
+        for (y, x) in home {
+            if let Some(&place) = self.places.get(&x) {
+                self.places.insert(y, place);
+            }
+        }
+        (unshared, live_peak_bytes(&lifetimes))
+    }
+
+    fn place(&self, id: TensorId) -> Option<Place> {
+        self.places.get(&BufId::Tensor(self.root[id.0])).copied()
+    }
+
+    fn copies(&self) -> Vec<(Place, Place)> {
+        let pairs = self.graph.write_backs.iter();
+        pairs
+            .filter_map(|&(param, value)| Some((self.place(value)?, self.place(param)?)))
+            .filter(|(from, to)| from.buffer != to.buffer || from.offset_bytes != to.offset_bytes)
+            .collect()
+    }
+
+    fn outputs(&self) -> (Vec<PortDesc>, u64) {
+        let mut end = 0;
+        let mut ports = Vec::new();
+        for (name, id) in &self.graph.outputs {
+            if let Some(place) = self.place(*id) {
+                ports.push(PortDesc { name: name.clone(), desc: self.graph.desc(*id), place, offset_bytes: end });
+                end = (end + place.size_bytes).next_multiple_of(ALIGN_BYTES);
+            }
+        }
+        (ports, end)
+    }
+
+    /// Turns names into places and argument blocks; finds bindings that share storage and switches their kernels.
+    fn resolve(&self, dispatches: &mut [Dispatch]) -> Result<(Vec<PlannedDispatch>, Vec<u8>)> {
+        let mut reflections: HashMap<KernelKey, Reflection> = HashMap::new();
+        let mut args: Vec<u8> = Vec::new();
+        let mut known_args: HashMap<Vec<u8>, u64> = HashMap::new();
+        let mut planned = Vec::with_capacity(dispatches.len());
+        for dispatch in dispatches {
+            let broken = |message: String| {
+                Error::Device(DeviceError::Kernel {
+                    kernel: format!("{} ({})", dispatch.kernel, dispatch.label),
+                    message,
+                })
+            };
+            if !reflections.contains_key(&dispatch.kernel) {
+                let text = source::expand(&dispatch.kernel).map_err(broken)?;
+                let (_, reflection) = reflect::reflect(&text).map_err(broken)?;
+                reflections.insert(dispatch.kernel.clone(), reflection);
+            }
+            let reflection = &reflections[&dispatch.kernel];
+            let mut bindings: Vec<(&'static str, Place, bool)> = Vec::new();
+            for &(name, buf, elements) in &dispatch.bindings {
+                let binding = reflection.storage.get(name);
+                let binding = binding.ok_or_else(|| broken(format!("the shader has no storage binding {name}")))?;
+                let mut place = *self.places.get(&buf).ok_or_else(|| broken(format!("{name} has no place")))?;
+                if let Some(elements) = elements {
+                    place.size_bytes = elements as u64 * 4;
+                }
+                bindings.push((name, place, binding.writes));
+            }
+            if let Some(name) = reflection.storage.keys().find(|name| bindings.iter().all(|b| b.0 != name.as_str())) {
+                return Err(broken(format!("{name} is not bound")));
+            }
+            let mut kernel = dispatch.kernel.clone();
+            let mut kept = Vec::new();
+            for &(name, place, writes) in &bindings {
+                let written = bindings.iter().find(|b| b.2 && b.0 != name && b.1.overlaps(&place));
+                match written {
+                    Some(&(other, other_place, _)) if !writes && place == other_place => kernel.alias(name, other),
+                    Some(&(other, ..)) => {
+                        return Err(broken(format!("{name} and {other} overlap but are not the same range")));
+                    }
+                    None if !writes && bindings.iter().any(|b| b.2 && b.1.buffer == place.buffer) => {
+                        return Err(broken(format!("{name} is read from a buffer that the same dispatch writes")));
+                    }
+                    None => kept.push((name, place)),
+                }
+            }
+            let block = reflection.pack(&dispatch.args).map_err(broken)?;
+            let args_offset_bytes = reflection.uniform.map(|_| {
+                *known_args.entry(block).or_insert_with_key(|block| {
+                    let offset = args.len() as u64;
+                    args.extend_from_slice(block);
+                    args.resize(args.len().next_multiple_of(ALIGN_BYTES as usize), 0);
+                    offset
+                })
+            });
+            planned.push(PlannedDispatch {
+                label: dispatch.label.clone(),
+                node: dispatch.node,
+                kernel,
+                bindings: kept,
+                args_offset_bytes,
+                grid: dispatch.grid,
+            });
+        }
+        Ok((planned, args))
+    }
+}

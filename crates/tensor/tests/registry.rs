@@ -1,0 +1,274 @@
+//! Walks the registry: from the line that names an operation on, everything here holds for it.
+
+use std::collections::{BTreeMap, HashMap};
+use wgrad_tensor::ops::{Case, CaseInput, Epilogue, REGISTRY};
+use wgrad_tensor::passes::differentiate::gradients_seeded;
+use wgrad_tensor::reference::{self, Tensors};
+use wgrad_tensor::{Activation, CompileOptions, DType, Device, DeviceOptions, Feed, Graph, Params, Plan, Tier, Value};
+
+/// Every case with a number of its own; `WGRAD_OP` restricts to families or operations whose name contains it.
+fn cases() -> Vec<Case> {
+    let wanted = std::env::var("WGRAD_OP").unwrap_or_default();
+    let all = REGISTRY.iter().flat_map(|entry| (entry.cases)().into_iter().map(move |case| (entry.family, case)));
+    all.filter(|(family, case)| family.contains(&wanted) || case.op.name().contains(&wanted))
+        .map(|(_, case)| case)
+        .collect()
+}
+
+fn open(tier: Tier, checked: bool) -> Device {
+    let options = DeviceOptions { tier: Some(tier), checked, ..DeviceOptions::default() };
+    Device::open(&options).expect("device tests need an adapter; `cargo xtask test` installs the software driver")
+}
+
+fn data(case: &Case) -> Vec<Vec<f64>> {
+    case.inputs.iter().enumerate().map(|(i, input)| input.generate(1000 + i as u64)).collect()
+}
+
+fn feeds_of(case: &Case, data: &[Vec<f64>]) -> Tensors {
+    (0..case.inputs.len()).map(|i| (format!("x{i}"), data[i].clone())).collect()
+}
+
+/// Feeds the case's operands; with `copied`, through a scaling by one so that they are temporaries that may be overwritten.
+fn trace<'g>(graph: &'g Graph, case: &Case, copied: bool) -> (Vec<Value<'g>>, Vec<Value<'g>>) {
+    let feeds: Vec<Value<'g>> =
+        case.inputs.iter().enumerate().map(|(i, input)| graph.feed(&format!("x{i}"), input.desc)).collect();
+    let operands: Vec<Value<'g>> = feeds
+        .iter()
+        .map(|value| if copied && value.dtype() == DType::F32 { value.scale(1.0) } else { *value })
+        .collect();
+    let outputs = graph.apply_rc(case.op.clone(), &operands);
+    for (i, output) in outputs.iter().enumerate() {
+        graph.output(&format!("y{i}"), *output);
+    }
+    (feeds, outputs)
+}
+
+#[test]
+fn every_operation_has_eight_cases_and_infers_their_shapes() {
+    let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+    for case in cases() {
+        let descs: Vec<_> = case.inputs.iter().map(|input| input.desc).collect();
+        let shapes = case.op.infer(&descs);
+        assert_eq!(shapes.as_ref().map(Vec::len), Ok(case.op.output_count()), "{} {}", case.op.name(), case.name);
+        let cost = case.op.cost(&descs, &shapes.expect("just checked"));
+        assert!(cost.bytes >= 0.0 && cost.flops >= 0.0);
+        *count.entry(case.op.name()).or_default() += 1;
+    }
+    for (op, cases) in count {
+        assert!(cases >= 8, "{op} has {cases} cases, wanted 8");
+    }
+}
+
+/// Central differences of the f64 reference against the reference of the emitted backward nodes.
+#[test]
+fn every_gradient_agrees_with_finite_differences() {
+    let mut checked = 0;
+    for case in cases() {
+        let label = format!("{} {}", case.op.name(), case.name);
+        let graph = Graph::new();
+        let (feeds, outputs) = trace(&graph, &case, false);
+        let floats: Vec<Value<'_>> = feeds.iter().copied().filter(|value| value.dtype() == DType::F32).collect();
+        let differentiable: Vec<Value<'_>> = outputs
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(i, y)| y.dtype() == DType::F32 && case.op.is_differentiable(*i))
+            .map(|(_, y)| y)
+            .collect();
+        let seeds: Vec<(Value<'_>, Value<'_>)> = differentiable
+            .iter()
+            .enumerate()
+            .map(|(i, value)| (*value, graph.feed(&format!("seed{i}"), value.desc())))
+            .collect();
+        let Ok(gradients) = gradients_seeded(&seeds, &floats) else { continue };
+        let mut tensors = feeds_of(&case, &data(&case));
+        for (i, value) in differentiable.iter().enumerate() {
+            let input = CaseInput::normal(value.shape());
+            tensors.insert(format!("seed{i}"), input.generate(77 + i as u64));
+        }
+        let ir = graph.data();
+        let run = |tensors: &Tensors| reference::run(&ir, tensors, &mut HashMap::new()).expect("reference runs");
+        let loss = |tensors: &Tensors| -> f64 {
+            let run = run(tensors);
+            let dot = |(y, seed): &(Value<'_>, Value<'_>)| -> f64 {
+                run.value(y.id()).iter().zip(run.value(seed.id())).map(|(a, b)| a * b).sum()
+            };
+            seeds.iter().map(dot).sum()
+        };
+        let analytic = run(&tensors);
+        for (i, (input, gradient)) in feeds.iter().filter(|v| v.dtype() == DType::F32).zip(&gradients).enumerate() {
+            let Some(gradient) = gradient else { continue };
+            let name = format!("x{}", feeds.iter().position(|f| f.id() == input.id()).expect("it is a feed"));
+            let got = analytic.value(gradient.id());
+            let scale = got.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
+            let step = (got.len() / 24).max(1);
+            for at in (0..got.len()).step_by(step) {
+                let original = tensors[&name][at];
+                let h = 1e-5;
+                let mut shifted = |delta: f64| {
+                    tensors.get_mut(&name).expect("known")[at] = original + delta;
+                    loss(&tensors)
+                };
+                let (up, down) = (shifted(h), shifted(-h));
+                shifted(0.0);
+                let numeric = (up - down) / (2.0 * h);
+                assert!(
+                    (numeric - got[at]).abs() <= 1e-5 * scale + 1e-7,
+                    "{label}: gradient {i} element {at}: analytic {} numeric {numeric}",
+                    got[at]
+                );
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 0 || std::env::var("WGRAD_OP").is_ok(), "no gradient was checked");
+}
+
+struct Outcome {
+    words: Vec<Vec<u32>>,
+}
+
+fn run_case(device: &Device, case: &Case, copied: bool) -> Outcome {
+    let label = format!("{} {} (copied {copied})", case.op.name(), case.name);
+    let graph = Graph::new();
+    let (_, outputs) = trace(&graph, case, copied);
+    let mut params = Params::new(device, 0);
+    let options = CompileOptions { fuse: false, poison_memory: true };
+    let mut plan = Plan::compile(device, &graph, &mut params, &options).unwrap_or_else(|e| panic!("{label}: {e}"));
+    let data = data(case);
+    let floats: Vec<Vec<f32>> = data.iter().map(|x| x.iter().map(|&v| v as f32).collect()).collect();
+    let whole: Vec<Vec<u32>> = data.iter().map(|x| x.iter().map(|&v| v as u32).collect()).collect();
+    let feeds: Vec<(String, Feed<'_>)> = case
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(i, input)| {
+            let feed = if input.desc.dtype == DType::F32 { Feed::F32(&floats[i]) } else { Feed::U32(&whole[i]) };
+            (format!("x{i}"), feed)
+        })
+        .collect();
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let ticket = plan.run(&feeds).unwrap_or_else(|e| panic!("{label}: {e}"));
+        let words: Vec<Vec<u32>> = (0..outputs.len())
+            .map(|i| plan.read_words(ticket, &format!("y{i}")).unwrap_or_else(|e| panic!("{label}: {e}")))
+            .collect();
+        runs.push(words);
+    }
+    assert_eq!(runs[0], runs[1], "{label}: two runs differ");
+    let broken = plan.broken_guards().unwrap_or_else(|e| panic!("{label}: {e}"));
+    assert!(broken.is_empty(), "{label}: wrote behind {broken:?}");
+    Outcome { words: runs.swap_remove(0) }
+}
+
+fn kernels_agree_with_reference(tier: Tier, checked: bool) {
+    let device = open(tier, checked);
+    let mut failures = Vec::new();
+    for case in cases() {
+        let label = format!("{} {}", case.op.name(), case.name);
+        let graph = Graph::new();
+        let (_, outputs) = trace(&graph, &case, false);
+        let ir = graph.data();
+        let expected = reference::run(&ir, &feeds_of(&case, &data(&case)), &mut HashMap::new())
+            .unwrap_or_else(|e| panic!("{label}: {e}"));
+        // Once from feeds, once from temporaries, which exercises every declared in-place pair.
+        for copied in [false, true] {
+            if copied && case.op.may_overwrite().is_empty() {
+                continue;
+            }
+            let outcome = run_case(&device, &case, copied);
+            for (i, output) in outputs.iter().enumerate() {
+                let want = expected.value(output.id());
+                let got = &outcome.words[i];
+                if output.dtype() == DType::U32 {
+                    let got: Vec<f64> = got.iter().map(|&w| f64::from(w)).collect();
+                    if got != want {
+                        failures.push(format!("{label} output {i}: got {got:?} want {want:?}"));
+                    }
+                    continue;
+                }
+                let scale = want.iter().fold(1e-6f64, |m, v| m.max(v.abs()));
+                let tolerance = case.op.tolerance().unwrap_or(case.tolerance) * scale;
+                let worst = got
+                    .iter()
+                    .zip(want)
+                    .enumerate()
+                    .map(|(at, (&word, &want))| ((f64::from(f32::from_bits(word)) - want).abs(), at, word, want))
+                    .max_by(|a, b| if a.0.is_nan() { std::cmp::Ordering::Greater } else { a.0.total_cmp(&b.0) });
+                if let Some((difference, at, word, want)) = worst
+                    && (difference.is_nan() || difference > tolerance)
+                {
+                    failures.push(format!(
+                        "{label} (copied {copied}) output {i} element {at}: got {} want {want}, differs by {difference:e}, allowed {tolerance:e}",
+                        f32::from_bits(word)
+                    ));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures in tier {}:\n{}", failures.len(), tier.name(), failures.join("\n"));
+}
+
+/// Every operation that takes an epilogue, with each that it takes: fused against separate, and the fusion must happen.
+#[test]
+fn fused_agrees_with_unfused() {
+    for tier in [Tier::Base, Tier::Cpu] {
+        let device = open(tier, false);
+        for case in cases() {
+            for epilogue in ["residual", "activation"] {
+                fused_case(&device, &case, epilogue);
+            }
+        }
+    }
+}
+
+fn fused_case(device: &Device, case: &Case, epilogue: &str) {
+    let wanted = if epilogue == "residual" { Epilogue::Residual } else { Epilogue::Activation(Activation::Relu) };
+    if case.op.with_epilogue(wanted).is_none() {
+        return;
+    }
+    let label = format!("{} {} with {epilogue}", case.op.name(), case.name);
+    let graph = Graph::new();
+    let feeds: Vec<Value<'_>> =
+        case.inputs.iter().enumerate().map(|(i, input)| graph.feed(&format!("x{i}"), input.desc)).collect();
+    let y = graph.apply_rc(case.op.clone(), &feeds)[0];
+    let other = graph.feed("other", y.desc());
+    graph.output("y", if epilogue == "residual" { other + y } else { y.relu() * other });
+    let mut data = data(case);
+    data.push(CaseInput::normal(y.shape()).generate(5));
+    let mut results = Vec::new();
+    for fuse in [false, true] {
+        let options = CompileOptions { fuse, ..CompileOptions::default() };
+        let mut params = Params::new(device, 0);
+        let mut plan = Plan::compile(device, &graph, &mut params, &options).unwrap_or_else(|e| panic!("{label}: {e}"));
+        let expected = case.op.name();
+        let separate = plan.desc().graph.nodes.iter().filter(|node| node.op.name() != expected).count();
+        let allowed = usize::from(epilogue == "activation") + usize::from(!fuse);
+        assert_eq!(separate, allowed, "{label}: nodes beside the operation");
+        let floats: Vec<Vec<f32>> = data.iter().map(|x| x.iter().map(|&v| v as f32).collect()).collect();
+        let names = (0..case.inputs.len()).map(|i| format!("x{i}")).chain(["other".to_string()]);
+        let feeds: Vec<(String, Feed<'_>)> = names.zip(floats.iter().map(|f| Feed::F32(f))).collect();
+        let ticket = plan.run(&feeds).unwrap_or_else(|e| panic!("{label}: {e}"));
+        results.push(plan.read(ticket, "y").unwrap_or_else(|e| panic!("{label}: {e}")));
+    }
+    let scale = results[0].iter().fold(1e-6f32, |m, v| m.max(v.abs()));
+    for (a, b) in results[0].iter().zip(&results[1]) {
+        assert!((a - b).abs() <= 1e-5 * scale, "{label}: separate {a} fused {b}");
+    }
+}
+
+#[test]
+fn base_kernels_agree_with_the_reference() {
+    kernels_agree_with_reference(Tier::Base, false);
+}
+
+#[test]
+fn cpu_kernels_agree_with_the_reference() {
+    kernels_agree_with_reference(Tier::Cpu, false);
+}
+
+#[test]
+fn checked_kernels_agree_with_the_reference() {
+    kernels_agree_with_reference(Tier::Base, true);
+    kernels_agree_with_reference(Tier::Cpu, true);
+}

@@ -1,0 +1,262 @@
+//! Labelled images in memory, and the parsers and openers that fill them.
+//!
+//! Parsers ([`cifar`], [`idx`]) take bytes and give arrays; only [`open`] touches files. So every parser can be tested,
+//! fuzzed and fed from embedded bytes alike.
+
+pub mod cifar;
+pub mod embedded;
+mod error;
+pub mod idx;
+pub mod open;
+
+pub use error::DataError;
+
+use wgrad_tensor::TensorDesc;
+
+/// Labelled images of one size, all in memory.
+///
+/// Plain data: fields may be changed freely (a different `mean`, fewer classes); [`Dataset::check`] says whether they still
+/// agree, and the loader asks it once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    /// Short name, as commands take it: `cifar10`.
+    pub name: String,
+    /// Pixels, shape `[len, height, width, channels]`, 0 to 255.
+    pub images: Vec<u8>,
+    /// Class of each image, below `class_names.len()`.
+    pub labels: Vec<u32>,
+    /// Colours per pixel: 1 (grey) or 3 (RGB).
+    pub channels: usize,
+    /// Rows of an image, in pixels.
+    pub height: usize,
+    /// Columns of an image, in pixels.
+    pub width: usize,
+    /// Name of each class.
+    pub class_names: Vec<String>,
+    /// Mean of each channel where pixels run from 0 to 1; grey repeats its one value.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel where pixels run from 0 to 1; grey repeats its one value.
+    pub std: [f32; 3],
+}
+
+/// What augmentation must know of every image of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Colours per pixel: 1 or 3.
+    pub channels: usize,
+    /// Rows, in pixels.
+    pub height: usize,
+    /// Columns, in pixels.
+    pub width: usize,
+    /// The mean colour, rounded to whole steps of 1/255: what becomes 0 (within half such a step) when normalised.
+    pub mean_colour: [u8; 3],
+}
+
+impl Geometry {
+    /// Bytes of one image.
+    #[must_use]
+    pub fn image_bytes(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+}
+
+/// The two halves of a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Splits {
+    /// What to learn from.
+    pub train: Dataset,
+    /// What to measure accuracy on.
+    pub test: Dataset,
+}
+
+impl Dataset {
+    /// Number of images.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Number of classes.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.class_names.len()
+    }
+
+    /// Bytes of one image.
+    #[must_use]
+    pub fn image_bytes(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// What a network sees of `n` images: f32 `[n, channels, height, width]`, for a model summary.
+    #[must_use]
+    pub fn input(&self, n: usize) -> TensorDesc {
+        TensorDesc::f32([n, self.channels, self.height, self.width])
+    }
+
+    /// The pixels of image `i`, shape `[height, width, channels]`.
+    ///
+    /// # Panics
+    /// If `i >= len()`, as slice indexing does.
+    #[must_use]
+    pub fn image(&self, i: usize) -> &[u8] {
+        let n = self.image_bytes();
+        &self.images[i * n..(i + 1) * n]
+    }
+
+    /// Size and mean colour of the images.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        Geometry {
+            channels: self.channels,
+            height: self.height,
+            width: self.width,
+            // A float-to-integer cast saturates and sends NaN to 0, so no mean can do harm here.
+            mean_colour: self.mean.map(|m| (m * 255.0).round() as u8),
+        }
+    }
+
+    /// The first `n` images (all of them where there are fewer).
+    #[must_use]
+    pub fn take(mut self, n: usize) -> Self {
+        let n = n.min(self.len());
+        self.images.truncate(n * self.image_bytes());
+        self.labels.truncate(n);
+        self
+    }
+
+    /// Mean and standard deviation of each channel as measured over all images, in units where pixels run from 0 to 1;
+    /// grey repeats its one value. Zeros for an empty set.
+    #[must_use]
+    pub fn channel_stats(&self) -> ([f32; 3], [f32; 3]) {
+        let channels = self.channels.clamp(1, 3);
+        // Whole-number sums: exact, so the result does not hang on the order of addition.
+        let (mut sum, mut square) = ([0u64; 3], [0u64; 3]);
+        for pixel in self.images.chunks_exact(channels) {
+            for (c, &v) in pixel.iter().enumerate() {
+                sum[c] += u64::from(v);
+                square[c] += u64::from(v) * u64::from(v);
+            }
+        }
+        let n = (self.images.len() / channels).max(1) as f64;
+        let (mut mean, mut std) = ([0.0; 3], [0.0; 3]);
+        for c in 0..3 {
+            let from = c.min(channels - 1);
+            let m = sum[from] as f64 / n;
+            mean[c] = (m / 255.0) as f32;
+            std[c] = ((square[from] as f64 / n - m * m).max(0.0).sqrt() / 255.0) as f32;
+        }
+        (mean, std)
+    }
+
+    /// Whether the fields agree: 1 or 3 channels, at least one pixel, image and class, as many pixels as labels say, every
+    /// label below the number of classes.
+    ///
+    /// # Errors
+    /// The first disagreement.
+    pub fn check(&self) -> Result<(), DataError> {
+        let origin = || format!("data set {}", self.name);
+        if self.channels != 1 && self.channels != 3 {
+            return Err(DataError::Mismatch {
+                origin: origin(),
+                what: "1 or 3 channels, nearest",
+                wanted: if self.channels < 2 { 1 } else { 3 },
+                got: self.channels as u64,
+            });
+        }
+        for (n, what) in [
+            (self.height, "row of pixels"),
+            (self.width, "column of pixels"),
+            (self.len(), "image"),
+            (self.classes(), "class"),
+        ] {
+            if n == 0 {
+                return Err(DataError::Empty { origin: origin(), what });
+            }
+        }
+        // The fields are anyone's to set: a product that wraps around could match by chance, one that saturates cannot.
+        let wanted = [self.height, self.width, self.channels]
+            .iter()
+            .fold(self.len() as u64, |n, &by| n.saturating_mul(by as u64));
+        if self.images.len() as u64 != wanted {
+            return Err(DataError::Mismatch {
+                origin: origin(),
+                what: "bytes of pixels",
+                wanted,
+                got: self.images.len() as u64,
+            });
+        }
+        check_labels(&self.labels, self.classes() as u32, &origin())
+    }
+}
+
+/// Every label below `limit`, or the first that is not.
+fn check_labels(labels: &[u32], limit: u32, origin: &str) -> Result<(), DataError> {
+    match labels.iter().position(|&v| v >= limit) {
+        None => Ok(()),
+        Some(record) => Err(DataError::WrongLabel { origin: origin.to_owned(), record, value: labels[record], limit }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tiny() -> Dataset {
+        Dataset {
+            name: "tiny".into(),
+            images: vec![0, 10, 20, 255, 10, 40, 0, 10, 20, 255, 10, 40],
+            labels: vec![0, 1],
+            channels: 3,
+            height: 1,
+            width: 2,
+            class_names: vec!["a".into(), "b".into()],
+            mean: [0.5, 0.0, 1.0],
+            std: [1.0; 3],
+        }
+    }
+
+    #[test]
+    fn images_are_slices() {
+        let d = tiny();
+        d.check().expect("good");
+        assert_eq!(d.image(1), &[0, 10, 20, 255, 10, 40]);
+        assert_eq!(d.geometry().mean_colour, [128, 0, 255]);
+        assert_eq!(d.take(1).len(), 1);
+    }
+
+    #[test]
+    fn measured_statistics() {
+        let (mean, std) = tiny().channel_stats();
+        let want = [127.5 / 255.0, 10.0 / 255.0, 30.0 / 255.0];
+        for c in 0..3 {
+            assert!((mean[c] - want[c]).abs() < 1e-6);
+        }
+        assert!((std[0] - 0.5).abs() < 1e-6 && std[1] == 0.0);
+        assert!((std[2] - 10.0 / 255.0).abs() < 1e-6);
+        let grey = Dataset { channels: 1, width: 6, ..tiny() };
+        let (mean, _) = grey.channel_stats();
+        assert!(mean[0] == mean[1] && mean[1] == mean[2]);
+    }
+
+    #[test]
+    fn disagreements_are_named() {
+        let says = |d: Dataset, part: &str| {
+            let e = d.check().expect_err("bad").to_string();
+            assert!(e.contains(part), "{e}");
+        };
+        says(Dataset { channels: 2, ..tiny() }, "channels");
+        says(Dataset { height: 0, ..tiny() }, "row of pixels");
+        says(Dataset { labels: vec![], images: vec![], ..tiny() }, "at least one image");
+        says(Dataset { class_names: vec![], ..tiny() }, "class");
+        says(Dataset { height: usize::MAX, width: usize::MAX, ..tiny() }, "bytes of pixels 18446744073709551615");
+        says(Dataset { images: vec![0; 11], ..tiny() }, "wanted bytes of pixels 12, got 11");
+        says(Dataset { labels: vec![0, 2], ..tiny() }, "record 1 has label 2, wanted one below 2");
+    }
+}

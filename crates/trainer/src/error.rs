@@ -1,0 +1,88 @@
+//! What can end a training run, by what the caller can do about it.
+
+use crate::checkpoint::CheckpointError;
+use crate::data::DataError;
+use crate::loader::LoaderError;
+use crate::schedule::ScheduleError;
+use std::io;
+use std::path::PathBuf;
+
+/// Why training did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A setting that makes no sense: batch 0, epochs 0, a learning rate of NaN. Nothing was started.
+    #[error("{name}: wanted {wanted}, got {got}")]
+    Setting {
+        /// Name of the setting.
+        name: &'static str,
+        /// What would have been right.
+        wanted: String,
+        /// What was given.
+        got: String,
+    },
+    /// The network's last layer and the data set disagree.
+    #[error(
+        "the model ends in {model} classes, but data set {dataset} has {classes}; \
+         give the last layer {classes} outputs"
+    )]
+    Classes {
+        /// Outputs of the network.
+        model: usize,
+        /// Name of the data set.
+        dataset: String,
+        /// Its classes.
+        classes: usize,
+    },
+    /// The folder for the results holds something already. Nothing was overwritten.
+    #[error("{path}: wanted a new or an empty folder for the results, got {found}; name another with `out`", path = .path.display())]
+    FolderInUse {
+        /// The folder.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
+    /// A file or folder of the results cannot be written.
+    #[error("{path}: cannot be written: {source}; check the path, its permissions and the free space", path = .path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The loss is no number any more. Checkpoints of earlier epochs stand.
+    #[error(
+        "training diverged: the loss is {loss} after step {step} (epoch {epoch}, learning rate {lr}); \
+         take a smaller learning rate or a longer warm-up"
+    )]
+    Diverged {
+        /// Epoch, from 0.
+        epoch: u32,
+        /// Step of the whole run, from 0.
+        step: u64,
+        /// Learning rate of that step.
+        lr: f32,
+        /// NaN or an infinity.
+        loss: f32,
+    },
+    /// The model, the device or a call; see [`wgrad_tensor::Error`].
+    #[error(transparent)]
+    Tensor(#[from] wgrad_tensor::Error),
+    /// A learning-rate schedule that cannot be.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// No batch could be made.
+    #[error(transparent)]
+    Loader(#[from] LoaderError),
+    /// The data set does not fit together.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A checkpoint could not be written or does not fit.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+impl TrainError {
+    pub(crate) fn setting(name: &'static str, wanted: impl Into<String>, got: impl ToString) -> TrainError {
+        TrainError::Setting { name, wanted: wanted.into(), got: got.to_string() }
+    }
+}

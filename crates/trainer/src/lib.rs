@@ -1,0 +1,25 @@
+//! Training: data in, a trained network, its curves and a checkpoint out.
+//!
+//! Two ways in. [`Trainer`] is the whole loop behind a builder. [`TrainStep`] and [`EvalStep`] are the loop's two compiled
+//! plans, for those who write the loop themselves (`examples/train_loop.rs`). Around them stand the parts that need no GPU:
+//! [`data`], [`augment`], [`loader`], [`schedule`], [`metrics`] and [`checkpoint`].
+
+pub mod augment;
+pub mod checkpoint;
+pub mod data;
+mod error;
+pub mod loader;
+pub mod metrics;
+pub mod schedule;
+pub mod step;
+pub mod train;
+
+pub use augment::{Augment, Border};
+pub use checkpoint::{Checkpoint, CheckpointError, Meta};
+pub use data::{DataError, Dataset, Geometry, Splits};
+pub use error::TrainError;
+pub use loader::{Batch, Cursor, Custom, Epoch, LastBatch, Loader, LoaderError, LoaderOptions, NO_LABEL};
+pub use metrics::{EpochRecord, Progress, ResultLine, RunLog, StepRecord};
+pub use schedule::{Schedule, ScheduleError};
+pub use step::{Decay, EvalResult, EvalStep, SgdConfig, StepOptions, StepResult, TrainStep};
+pub use train::{Evaluation, Output, Report, Show, Trained, Trainer, evaluate};

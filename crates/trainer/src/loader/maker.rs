@@ -1,0 +1,133 @@
+//! One batch as a pure function of its number.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::{Batch, Cursor, LastBatch, LoaderError, LoaderOptions, NO_LABEL};
+use crate::data::{Dataset, Geometry};
+use wgrad_tensor::philox::{Stream, permutation, purpose};
+
+/// Order of the samples in the epoch that a thread is at.
+#[derive(Default)]
+pub(super) struct Order {
+    epoch: u32,
+    samples: Vec<u32>,
+}
+
+/// What all threads share: everything that a batch follows from, and a pool of used ones.
+#[derive(Debug)]
+pub(super) struct Maker {
+    pub(super) dataset: Arc<Dataset>,
+    pub(super) geometry: Geometry,
+    pub(super) options: LoaderOptions,
+    pub(super) steps: u32,
+    pub(super) pool: Receiver<Batch>,
+}
+
+impl Maker {
+    pub(super) fn number(&self, cursor: Cursor) -> u64 {
+        u64::from(cursor.epoch) * u64::from(self.steps) + u64::from(cursor.step)
+    }
+
+    /// Makes the batches `first`, `first + stride`, … until nobody takes them, one fails, or epochs run out.
+    pub(super) fn work(&self, first: u64, stride: u64, send: &Sender<Result<Batch, LoaderError>>) {
+        let mut order = Order::default();
+        let mut number = first;
+        loop {
+            let Ok(epoch) = u32::try_from(number / u64::from(self.steps)) else {
+                return;
+            };
+            let step = (number % u64::from(self.steps)) as u32;
+            let result = self.caught(Cursor { epoch, step }, &mut order);
+            let failed = result.is_err();
+            if send.send(result).is_err() || failed {
+                return;
+            }
+            number += stride;
+        }
+    }
+
+    /// The batch at `cursor`, or what a panic said.
+    pub(super) fn caught(&self, cursor: Cursor, order: &mut Order) -> Result<Batch, LoaderError> {
+        let index = Cell::new(0);
+        // What a panic can leave half done is the batch and the order, and neither is used after one.
+        catch_unwind(AssertUnwindSafe(|| self.make(cursor, order, &index))).map_err(|panic| LoaderError::Panicked {
+            epoch: cursor.epoch,
+            step: cursor.step,
+            index: index.get(),
+            message: panic_message(&*panic),
+        })
+    }
+
+    /// The batch at `cursor`; `at` tells a panic's catcher which sample it was.
+    fn make(&self, cursor: Cursor, order: &mut Order, at: &Cell<u32>) -> Batch {
+        let Cursor { epoch, step } = cursor;
+        let (len, size) = (self.dataset.len(), self.options.batch_size);
+        if self.options.shuffle && (order.epoch != epoch || order.samples.is_empty()) {
+            order.samples = permutation(self.options.seed, purpose::SHUFFLE, epoch, len as u32);
+            order.epoch = epoch;
+        }
+        let first = step as usize * size;
+        let there = size.min(len - first);
+        let valid = if self.options.last == LastBatch::Pad { there } else { size };
+
+        let mut batch = self.pool.try_recv().unwrap_or_default();
+        let pixels = self.geometry.height * self.geometry.width;
+        batch.images.clear();
+        batch.images.reserve_exact(size * pixels);
+        batch.labels.clear();
+        batch.indices.clear();
+        (batch.epoch, batch.step_in_epoch, batch.valid) = (epoch, step, valid);
+
+        let mut bytes = vec![0; self.geometry.image_bytes()];
+        let mut scratch = Vec::new();
+        for i in first..first + valid {
+            // Only `Wrap` goes past the end, and a data set may be smaller than a batch.
+            let i = i % len;
+            let index = if self.options.shuffle { order.samples[i] } else { i as u32 };
+            at.set(index);
+            let image = self.dataset.image(index as usize);
+            if self.options.augment.is_none() && self.options.custom.is_none() {
+                pack(image, self.geometry.channels, &mut batch.images);
+            } else {
+                let mut rng = Stream::new(self.options.seed, purpose::AUGMENT, epoch, index);
+                let augment = &self.options.augment;
+                augment.apply(image, self.geometry, &mut rng, &mut scratch, &mut bytes);
+                if let Some(custom) = &self.options.custom {
+                    custom(&mut rng, self.geometry, &mut bytes);
+                }
+                pack(&bytes, self.geometry.channels, &mut batch.images);
+            }
+            batch.labels.push(self.dataset.labels[index as usize]);
+            batch.indices.push(index);
+        }
+        for _ in valid..size {
+            pack(self.dataset.image(0), self.geometry.channels, &mut batch.images);
+            batch.labels.push(NO_LABEL);
+            batch.indices.push(0);
+        }
+        batch
+    }
+}
+
+/// One word for each pixel, channel c in byte c.
+fn pack(image: &[u8], channels: usize, words: &mut Vec<u32>) {
+    if channels == 3 {
+        let (pixels, _) = image.as_chunks::<3>();
+        words.extend(pixels.iter().map(|&[r, g, b]| u32::from_le_bytes([r, g, b, 0])));
+    } else {
+        words.extend(image.iter().map(|&v| u32::from(v)));
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}

@@ -1,0 +1,99 @@
+//! How a loader makes batches.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::augment::Augment;
+use crate::data::Geometry;
+use wgrad_tensor::philox::Stream;
+
+/// What becomes of the samples that do not fill a whole batch at the end of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LastBatch {
+    /// They are left out of this epoch (another order leaves out others in the next). The rule for training: every batch has
+    /// the same size, and batch norm never sees a handful of images.
+    Drop,
+    /// The batch is filled up with the first samples of the epoch's order, which so count twice.
+    Wrap,
+    /// The batch is filled up with image 0 under the label [`NO_LABEL`](super::NO_LABEL), and [`Batch::valid`](super::Batch::valid) says how many count. The rule for
+    /// evaluation.
+    Pad,
+}
+
+/// A change of one image by the caller, after [`Augment`]: takes the random stream of this sample, the geometry, and the
+/// pixels of shape `[height, width, channels]`.
+pub type Custom = Arc<dyn Fn(&mut Stream, Geometry, &mut [u8]) + Send + Sync>;
+
+/// How a [`Loader`](super::Loader) makes batches.
+#[derive(Clone)]
+pub struct LoaderOptions {
+    /// Images in a batch; at least 1.
+    pub batch_size: usize,
+    /// What order and augmentation follow from.
+    pub seed: u64,
+    /// Prefetch threads. 0 makes each batch when it is asked for, on the caller's thread. The number never changes a batch.
+    pub threads: usize,
+    /// Batches that may lie ready, over all threads; each thread may hold at least one.
+    pub queue: usize,
+    /// Whether each epoch has an order of its own; otherwise images come as they stand.
+    pub shuffle: bool,
+    /// What becomes of the rest at the end of an epoch.
+    pub last: LastBatch,
+    /// Changes of each image.
+    pub augment: Augment,
+    /// A further change by the caller.
+    pub custom: Option<Custom>,
+}
+
+impl LoaderOptions {
+    /// For training: shuffled, the rest dropped, 2 threads, 4 batches ahead, no augmentation yet.
+    #[must_use]
+    pub fn train(batch_size: usize, seed: u64) -> Self {
+        Self {
+            batch_size,
+            seed,
+            threads: 2,
+            queue: 4,
+            shuffle: true,
+            last: LastBatch::Drop,
+            augment: Augment::none(),
+            custom: None,
+        }
+    }
+
+    /// For evaluation: in order, the last batch padded, 1 thread, 2 batches ahead, no augmentation.
+    #[must_use]
+    pub fn eval(batch_size: usize) -> Self {
+        Self { threads: 1, queue: 2, shuffle: false, last: LastBatch::Pad, ..Self::train(batch_size, 0) }
+    }
+
+    /// With these changes of each image.
+    #[must_use]
+    pub fn augment(mut self, augment: Augment) -> Self {
+        self.augment = augment;
+        self
+    }
+
+    /// With this number of prefetch threads.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+}
+
+impl fmt::Debug for LoaderOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoaderOptions")
+            .field("batch_size", &self.batch_size)
+            .field("seed", &self.seed)
+            .field("threads", &self.threads)
+            .field("queue", &self.queue)
+            .field("shuffle", &self.shuffle)
+            .field("last", &self.last)
+            .field("augment", &self.augment)
+            .field("custom", &self.custom.is_some())
+            .finish()
+    }
+}

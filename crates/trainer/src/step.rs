@@ -1,0 +1,445 @@
+//! The explicit loop: one compiled plan for a training step, one for an evaluation step, over one parameter store.
+//!
+//! A training step is traced as `pixels -> decode_image -> model -> cross_entropy -> mean`, differentiated, and closed by
+//! SGD; an evaluation step is the same model in [`Mode::Eval`] with counts instead of gradients. After `new` a step
+//! allocates nothing on the device. Both return a [`Ticket`] at once; reading a ticket waits for that step, so read the one
+//! two steps back to keep the device busy (the last three can be read).
+
+use crate::data::Dataset;
+use crate::error::TrainError;
+use crate::loader::NO_LABEL;
+use wgrad_layers::Layer;
+use wgrad_tensor::ops::sgd::{Sgd, SgdGroup};
+use wgrad_tensor::{
+    CompileOptions, Device, Feed, Graph, Mode, Params, Plan, Scope, Shape, TensorDesc, Ticket, Value, gradients,
+    weights,
+};
+
+/// Which parameters weight decay pulls towards zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// All of them, as `torch.optim.SGD(model.parameters(), weight_decay=…)` does.
+    #[default]
+    All,
+    /// Those of rank 2 and above: filters and matrices, but no bias and neither scale nor shift of a batch norm.
+    Matrices,
+}
+
+/// Stochastic gradient descent as PyTorch has it: `g += weight_decay * w; v = momentum * v + g; w -= lr * v`, and with
+/// Nesterov `w -= lr * (g + momentum * v)`. No dampening.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct SgdConfig {
+    /// In `0..1`; the default is 0.9.
+    pub momentum: f32,
+    /// Look ahead along the velocity; needs momentum.
+    pub nesterov: bool,
+    /// At least 0; the default is 1e-4.
+    pub weight_decay: f32,
+    /// Which parameters it concerns.
+    pub decay: Decay,
+}
+
+impl Default for SgdConfig {
+    fn default() -> SgdConfig {
+        SgdConfig { momentum: 0.9, nesterov: false, weight_decay: 1e-4, decay: Decay::All }
+    }
+}
+
+impl SgdConfig {
+    /// Whether every number is in its range.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check(&self) -> Result<(), TrainError> {
+        if !(0.0..1.0).contains(&self.momentum) {
+            return Err(TrainError::setting("momentum", "a number of 0..1", self.momentum));
+        }
+        if self.nesterov && self.momentum == 0.0 {
+            return Err(TrainError::setting("nesterov", "a momentum above 0 with it", self.momentum));
+        }
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
+            return Err(TrainError::setting("weight decay", "a finite number of at least 0", self.weight_decay));
+        }
+        Ok(())
+    }
+}
+
+/// What the two steps are compiled for.
+#[derive(Clone, Debug)]
+pub struct StepOptions {
+    /// Images in a batch.
+    pub batch_size: usize,
+    /// Colours per pixel: 1 or 3.
+    pub channels: usize,
+    /// Rows, in pixels.
+    pub height: usize,
+    /// Columns, in pixels.
+    pub width: usize,
+    /// Mean of each channel, where pixels run from 0 to 1.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel, where pixels run from 0 to 1.
+    pub std: [f32; 3],
+    /// Part of the target that is spread evenly over all classes, in `0..1`. Training only: the test loss has none.
+    pub label_smoothing: f32,
+    /// The optimiser.
+    pub sgd: SgdConfig,
+    /// Whether an [`EvalStep`] also returns the logits.
+    pub logits: bool,
+    /// How plans are compiled.
+    pub compile: CompileOptions,
+}
+
+impl StepOptions {
+    /// For the images of a data set, with the default optimiser and no label smoothing.
+    #[must_use]
+    pub fn new(dataset: &Dataset, batch_size: usize) -> StepOptions {
+        StepOptions {
+            batch_size,
+            channels: dataset.channels,
+            height: dataset.height,
+            width: dataset.width,
+            mean: dataset.mean,
+            std: dataset.std,
+            label_smoothing: 0.0,
+            sgd: SgdConfig::default(),
+            logits: false,
+            compile: CompileOptions::default(),
+        }
+    }
+
+    /// Whether every number is in its range. Needs no device.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check(&self) -> Result<(), TrainError> {
+        let sizes = [
+            ("batch size", self.batch_size),
+            ("channels", self.channels),
+            ("image height", self.height),
+            ("image width", self.width),
+        ];
+        if let Some((name, _)) = sizes.into_iter().find(|&(_, size)| size == 0) {
+            return Err(TrainError::setting(name, "at least 1", 0));
+        }
+        if self.channels > 3 {
+            return Err(TrainError::setting("channels", "at most 3", self.channels));
+        }
+        if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
+            return Err(TrainError::setting("mean", "finite numbers", mean));
+        }
+        if let Some(std) = self.std.iter().find(|std| !(std.is_finite() && **std > 0.0)) {
+            return Err(TrainError::setting("std", "finite numbers above 0", std));
+        }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            return Err(TrainError::setting("label smoothing", "a number of 0..1", self.label_smoothing));
+        }
+        self.sgd.check()
+    }
+
+    /// Traces `pixels -> decode_image -> model` and checks that logits come out. Returns logits and labels.
+    fn trace<'g>(&self, graph: &'g Graph, mode: Mode, model: &(impl Layer + ?Sized)) -> (Value<'g>, Value<'g>, usize) {
+        let pixels = graph.feed("pixels", TensorDesc::u32([self.batch_size, self.height, self.width]));
+        let labels = graph.feed("labels", TensorDesc::u32([self.batch_size]));
+        let images = pixels.decode_image(self.channels, self.mean, self.std);
+        let logits = model.forward(&Scope::new(graph, mode), images);
+        let shape = logits.shape();
+        if !logits.is_poison() && (shape.rank() != 2 || shape.dim(0) != self.batch_size) {
+            let message = format!(
+                "the model must return logits [{}, classes], got {shape}; end it in Flatten and Linear",
+                self.batch_size
+            );
+            return (graph.mistake("loss", message), labels, 0);
+        }
+        (logits, labels, shape.dim(1))
+    }
+
+    /// Errors that the device would turn into garbage.
+    fn check_batch(&self, images: &[u32], labels: &[u32], classes: usize) -> Result<(), TrainError> {
+        let pixels = self.batch_size * self.height * self.width;
+        if images.len() != pixels {
+            return Err(TrainError::setting("images", format!("{pixels} pixels, one in each word"), images.len()));
+        }
+        if labels.len() != self.batch_size {
+            return Err(TrainError::setting("labels", format!("{} of them", self.batch_size), labels.len()));
+        }
+        match labels.iter().find(|&&label| label != NO_LABEL && label as usize >= classes) {
+            Some(label) => Err(TrainError::setting("label", format!("one below {classes}, or NO_LABEL"), label)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a training step says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepResult {
+    /// Mean loss of the batch, before the update.
+    pub loss: f32,
+    /// Images classified rightly, before the update.
+    pub correct: u32,
+}
+
+/// A training step, compiled: forward, backward, SGD.
+#[derive(Debug)]
+pub struct TrainStep {
+    plan: Plan,
+    options: StepOptions,
+    classes: usize,
+    seed: u64,
+    done: u64,
+    has_rng: bool,
+}
+
+impl TrainStep {
+    /// Compiles a training step. Parameters that `params` does not hold yet are made and initialised.
+    ///
+    /// # Errors
+    /// A setting out of its range; all shape mistakes of the model together; a device that is too small.
+    pub fn new(
+        device: &Device,
+        params: &mut Params,
+        model: &(impl Layer + ?Sized),
+        options: &StepOptions,
+    ) -> Result<TrainStep, TrainError> {
+        options.check()?;
+        let graph = Graph::new();
+        let (logits, labels, classes) = options.trace(&graph, Mode::Train, model);
+        let loss = logits.cross_entropy(labels, options.label_smoothing).mean();
+        graph.output("loss", loss);
+        graph.output("correct", logits.top_k_correct(labels, 1));
+        let lr = graph.feed("lr", TensorDesc::f32(Shape::scalar()));
+        let weights = weights(&graph);
+        let gradients = gradients(loss, &weights)?;
+        let mut groups = [options.sgd.weight_decay, 0.0].map(|weight_decay| SgdGroup {
+            lr_scale: 1.0,
+            weight_decay,
+            members: Vec::new(),
+        });
+        for (&weight, gradient) in weights.iter().zip(gradients) {
+            let decays = options.sgd.decay == Decay::All || weight.shape().rank() >= 2;
+            if let Some(gradient) = gradient {
+                groups[usize::from(!decays)].members.push((weight, gradient));
+            }
+        }
+        let groups: Vec<SgdGroup<'_>> = groups.into_iter().filter(|group| !group.members.is_empty()).collect();
+        if groups.is_empty() && graph.data().errors.is_empty() {
+            graph.mistake("train step", "the loss depends on no weight, so there is nothing to learn");
+        }
+        let sgd = Sgd { momentum: options.sgd.momentum, nesterov: options.sgd.nesterov };
+        graph.sgd(&sgd, &groups, lr).map_err(wgrad_tensor::Error::from)?;
+        let plan = Plan::compile(device, &graph, params, &options.compile)?;
+        let has_rng = plan.desc().feeds.iter().any(|feed| feed.name == "rng");
+        Ok(TrainStep { plan, options: options.clone(), classes, seed: params.seed(), done: 0, has_rng })
+    }
+
+    /// Classes that the model tells apart.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Steps run so far.
+    #[must_use]
+    pub fn steps_done(&self) -> u64 {
+        self.done
+    }
+
+    /// Goes on counting from `steps`, after weights were loaded from a checkpoint: random operations (dropout) draw from
+    /// the seed and the step's number.
+    pub fn set_steps_done(&mut self, steps: u64) {
+        self.done = steps;
+    }
+
+    /// The compiled plan, for dumps, profiles and memory figures.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The compiled plan, to profile it or to read outputs of one's own.
+    pub fn plan_mut(&mut self) -> &mut Plan {
+        &mut self.plan
+    }
+
+    /// Runs one step on a batch as the loader packs it: pixels `[batch_size, height, width]` with channel `c` in byte `c`,
+    /// labels `[batch_size]`. Returns before the device is done.
+    ///
+    /// # Errors
+    /// A batch of another size, a label outside the classes, a learning rate that is negative or no number, a lost device.
+    pub fn run(&mut self, images: &[u32], labels: &[u32], lr: f32) -> Result<Ticket, TrainError> {
+        if !(lr.is_finite() && lr >= 0.0) {
+            return Err(TrainError::setting("learning rate", "a finite number of at least 0", lr));
+        }
+        self.options.check_batch(images, labels, self.classes)?;
+        let first_sample = self.done.wrapping_mul(self.options.batch_size as u64);
+        let rng = [self.seed as u32, (self.seed >> 32) as u32, self.done as u32, first_sample as u32];
+        let lr = [lr];
+        let mut feeds = vec![("pixels", Feed::U32(images)), ("labels", Feed::U32(labels)), ("lr", Feed::F32(&lr))];
+        if self.has_rng {
+            feeds.push(("rng", Feed::U32(&rng)));
+        }
+        let ticket = self.plan.run(&feeds)?;
+        self.done += 1;
+        Ok(ticket)
+    }
+
+    /// What a step said, once it is done. The last three steps can be read.
+    ///
+    /// # Errors
+    /// A ticket that is too old, a lost device.
+    pub fn read(&mut self, ticket: Ticket) -> Result<StepResult, TrainError> {
+        let loss = scalar_f32(&mut self.plan, ticket, "loss")?;
+        Ok(StepResult { loss, correct: scalar_u32(&mut self.plan, ticket, "correct")? })
+    }
+}
+
+/// What an evaluation step says. Padding counts nowhere.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EvalResult {
+    /// Sum of the losses, without label smoothing.
+    pub loss_sum: f32,
+    /// Images whose class has the largest logit.
+    pub correct: u32,
+    /// Images whose class is among the five largest logits, where there are five classes or more.
+    pub correct_top5: Option<u32>,
+}
+
+/// An evaluation step, compiled: forward with running statistics, and counts.
+#[derive(Debug)]
+pub struct EvalStep {
+    plan: Plan,
+    options: StepOptions,
+    classes: usize,
+}
+
+impl EvalStep {
+    /// Compiles an evaluation step over the same parameter store as the training step.
+    ///
+    /// # Errors
+    /// As [`TrainStep::new`].
+    pub fn new(
+        device: &Device,
+        params: &mut Params,
+        model: &(impl Layer + ?Sized),
+        options: &StepOptions,
+    ) -> Result<EvalStep, TrainError> {
+        options.check()?;
+        let graph = Graph::new();
+        let (logits, labels, classes) = options.trace(&graph, Mode::Eval, model);
+        graph.output("loss_sum", logits.cross_entropy(labels, 0.0).sum());
+        graph.output("correct", logits.top_k_correct(labels, 1));
+        if classes >= 5 {
+            graph.output("correct_top5", logits.top_k_correct(labels, 5));
+        }
+        if options.logits {
+            graph.output("logits", logits);
+        }
+        let plan = Plan::compile(device, &graph, params, &options.compile)?;
+        Ok(EvalStep { plan, options: options.clone(), classes })
+    }
+
+    /// Classes that the model tells apart.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The compiled plan, for dumps, profiles and memory figures.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Runs one step; see [`TrainStep::run`]. Samples labelled [`NO_LABEL`] are padding.
+    ///
+    /// # Errors
+    /// A batch of another size, a label outside the classes, a lost device.
+    pub fn run(&mut self, images: &[u32], labels: &[u32]) -> Result<Ticket, TrainError> {
+        self.options.check_batch(images, labels, self.classes)?;
+        Ok(self.plan.run(&[("pixels", Feed::U32(images)), ("labels", Feed::U32(labels))])?)
+    }
+
+    /// What a step said, once it is done. The last three steps can be read.
+    ///
+    /// # Errors
+    /// A ticket that is too old, a lost device.
+    pub fn read(&mut self, ticket: Ticket) -> Result<EvalResult, TrainError> {
+        let correct_top5 = match self.classes >= 5 {
+            true => Some(scalar_u32(&mut self.plan, ticket, "correct_top5")?),
+            false => None,
+        };
+        Ok(EvalResult {
+            loss_sum: scalar_f32(&mut self.plan, ticket, "loss_sum")?,
+            correct: scalar_u32(&mut self.plan, ticket, "correct")?,
+            correct_top5,
+        })
+    }
+
+    /// The logits of a step, `[batch_size, classes]`, row by row.
+    ///
+    /// # Errors
+    /// Options without [`StepOptions::logits`], a ticket that is too old, a lost device.
+    pub fn logits(&mut self, ticket: Ticket) -> Result<Vec<f32>, TrainError> {
+        Ok(self.plan.read(ticket, "logits")?)
+    }
+}
+
+fn scalar_u32(plan: &mut Plan, ticket: Ticket, name: &str) -> Result<u32, TrainError> {
+    // An output of shape [] has one element; an empty answer cannot come, and counts as nothing if it does.
+    Ok(plan.read_words(ticket, name)?.first().copied().unwrap_or(0))
+}
+
+fn scalar_f32(plan: &mut Plan, ticket: Ticket, name: &str) -> Result<f32, TrainError> {
+    Ok(f32::from_bits(scalar_u32(plan, ticket, name)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> StepOptions {
+        StepOptions {
+            batch_size: 4,
+            channels: 1,
+            height: 2,
+            width: 3,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            label_smoothing: 0.0,
+            sgd: SgdConfig::default(),
+            logits: false,
+            compile: CompileOptions::default(),
+        }
+    }
+
+    #[test]
+    fn bad_settings_are_named_before_a_device_is_opened() {
+        options().check().expect("good");
+        let says = |options: StepOptions, part: &str| {
+            let error = options.check().expect_err("bad").to_string();
+            assert!(error.contains(part), "{error}");
+        };
+        let sgd = SgdConfig::default();
+        says(StepOptions { batch_size: 0, ..options() }, "batch size: wanted at least 1, got 0");
+        says(StepOptions { channels: 4, ..options() }, "channels");
+        says(StepOptions { std: [0.0; 3], ..options() }, "std");
+        says(StepOptions { mean: [f32::NAN; 3], ..options() }, "mean");
+        says(StepOptions { label_smoothing: 1.0, ..options() }, "label smoothing");
+        says(StepOptions { sgd: SgdConfig { momentum: 1.0, ..sgd }, ..options() }, "momentum");
+        says(StepOptions { sgd: SgdConfig { momentum: f32::NAN, ..sgd }, ..options() }, "momentum");
+        says(StepOptions { sgd: SgdConfig { momentum: 0.0, nesterov: true, ..sgd }, ..options() }, "nesterov");
+        says(StepOptions { sgd: SgdConfig { weight_decay: -1.0, ..sgd }, ..options() }, "weight decay");
+    }
+
+    #[test]
+    fn a_batch_that_does_not_fit_is_named() {
+        let says = |images: usize, labels: &[u32], part: &str| {
+            let error = options().check_batch(&vec![0; images], labels, 3).expect_err("bad").to_string();
+            assert!(error.contains(part), "{error}");
+        };
+        options().check_batch(&[0; 24], &[0, 1, 2, NO_LABEL], 3).expect("good");
+        says(23, &[0; 4], "24 pixels");
+        says(24, &[0; 3], "labels: wanted 4 of them, got 3");
+        says(24, &[0, 0, 3, 0], "label: wanted one below 3");
+    }
+}

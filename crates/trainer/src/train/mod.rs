@@ -1,0 +1,354 @@
+//! The whole loop behind a builder.
+
+mod evaluate;
+mod output;
+mod report;
+mod run;
+
+pub use evaluate::{Evaluation, evaluate};
+pub use output::Output;
+pub use report::{Report, Trained};
+
+use crate::augment::Augment;
+use crate::data::Splits;
+use crate::error::TrainError;
+use crate::loader::{LastBatch, LoaderOptions};
+use crate::schedule::Schedule;
+use crate::step::{SgdConfig, StepOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+use wgrad_layers::Layer;
+use wgrad_tensor::{CompileOptions, Device, DeviceOptions};
+
+/// Steps under way while the loss of an earlier one is read: the loss of step N-2 is read after step N was handed in.
+const LAG: usize = 2;
+
+/// How a run shows its progress.
+pub enum Show {
+    /// A bar on a terminal, a line every ten seconds elsewhere; lines go to standard output.
+    Auto,
+    /// Lines only, to this writer.
+    Lines(Box<dyn Write + Send>),
+    /// Nothing.
+    Nothing,
+}
+
+impl std::fmt::Debug for Show {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Show::Auto => "Auto",
+            Show::Lines(_) => "Lines",
+            Show::Nothing => "Nothing",
+        })
+    }
+}
+
+/// Trains a network on a data set: SGD with a learning-rate schedule, augmentation on prefetch threads, a test after each
+/// epoch, logs, curves and checkpoints in a folder of the run's own.
+///
+/// Every setting has a default; all of them are checked before anything is opened, made or written. Two runs with the same
+/// settings on the same device give the same weights, whatever the number of threads.
+///
+/// ```no_run
+/// use wgrad_trainer::{Augment, Border, Schedule, Trainer, data};
+/// # fn run(model: Box<dyn wgrad_layers::Layer>) -> Result<(), Box<dyn std::error::Error>> {
+/// let splits = data::open::cifar10("data/cifar-10-batches-bin".as_ref())?;
+/// let trained = Trainer::new(model, splits)
+///     .epochs(30)
+///     .batch_size(128)
+///     .schedule(Schedule::one_cycle(0.4, 30.0)?)
+///     .augment(Augment::none().pad_crop(4, Border::Zero).flip())
+///     .run()?;
+/// println!("{}", trained.report.result_line());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Trainer {
+    model: Box<dyn Layer>,
+    data: Splits,
+    name: String,
+    epochs: u32,
+    batch_size: usize,
+    eval_batch_size: Option<usize>,
+    eval_every: u32,
+    log_every: u32,
+    schedule: Schedule,
+    sgd: SgdConfig,
+    label_smoothing: f32,
+    augment: Augment,
+    last: LastBatch,
+    threads: usize,
+    seed: u64,
+    device: Option<Device>,
+    device_options: DeviceOptions,
+    output: Output,
+    show: Show,
+    compile: CompileOptions,
+    started: Option<Instant>,
+}
+
+impl std::fmt::Debug for Trainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trainer")
+            .field("name", &self.name)
+            .field("data", &self.data.train.name)
+            .field("epochs", &self.epochs)
+            .field("batch_size", &self.batch_size)
+            .field("schedule", &self.schedule)
+            .field("sgd", &self.sgd)
+            .field("augment", &self.augment)
+            .field("seed", &self.seed)
+            .field("output", &self.output)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Seed where none is given.
+const DEFAULT_SEED: u64 = 1;
+/// Epochs where no number is given.
+const DEFAULT_EPOCHS: u32 = 10;
+/// Learning rate where no schedule is given.
+const DEFAULT_LR: f64 = 0.05;
+
+impl Trainer {
+    /// A run of `model` on `data`: 10 epochs, batch 128, learning rate 0.05, momentum 0.9, weight decay 1e-4, no
+    /// augmentation, 2 prefetch threads, seed 1, results in `runs/`.
+    #[must_use]
+    pub fn new(model: impl Layer + 'static, data: Splits) -> Trainer {
+        Trainer {
+            model: Box::new(model),
+            name: data.train.name.clone(),
+            data,
+            epochs: DEFAULT_EPOCHS,
+            batch_size: 128,
+            eval_batch_size: None,
+            eval_every: 1,
+            log_every: 10,
+            schedule: Schedule::Constant { lr: DEFAULT_LR },
+            sgd: SgdConfig::default(),
+            label_smoothing: 0.0,
+            augment: Augment::none(),
+            last: LastBatch::Drop,
+            threads: 2,
+            seed: DEFAULT_SEED,
+            device: None,
+            device_options: DeviceOptions::default(),
+            output: Output::default(),
+            show: Show::Auto,
+            compile: CompileOptions::default(),
+            started: None,
+        }
+    }
+
+    /// What the run, its folder and its checkpoints are called; the data set's name if not given.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Trainer {
+        self.name = name.into();
+        self
+    }
+
+    /// Passes over the training set.
+    #[must_use]
+    pub fn epochs(mut self, epochs: u32) -> Trainer {
+        self.epochs = epochs;
+        self
+    }
+
+    /// Images in a training step.
+    #[must_use]
+    pub fn batch_size(mut self, batch_size: usize) -> Trainer {
+        self.batch_size = batch_size;
+        self
+    }
+
+    /// Images in an evaluation step; the training batch size if not given. Changes no result but its last bits.
+    #[must_use]
+    pub fn eval_batch_size(mut self, batch_size: usize) -> Trainer {
+        self.eval_batch_size = Some(batch_size);
+        self
+    }
+
+    /// Tests after every so many epochs, and always after the last.
+    #[must_use]
+    pub fn eval_every(mut self, epochs: u32) -> Trainer {
+        self.eval_every = epochs;
+        self
+    }
+
+    /// Writes a step record, a mean over the steps since the last one, after every so many steps.
+    #[must_use]
+    pub fn log_every(mut self, steps: u32) -> Trainer {
+        self.log_every = steps;
+        self
+    }
+
+    /// The learning rate of every step.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Trainer {
+        self.schedule = schedule;
+        self
+    }
+
+    /// All settings of the optimiser.
+    #[must_use]
+    pub fn sgd(mut self, sgd: SgdConfig) -> Trainer {
+        self.sgd = sgd;
+        self
+    }
+
+    /// Momentum, in `0..1`.
+    #[must_use]
+    pub fn momentum(mut self, momentum: f32) -> Trainer {
+        self.sgd.momentum = momentum;
+        self
+    }
+
+    /// Whether momentum looks ahead (Nesterov).
+    #[must_use]
+    pub fn nesterov(mut self, nesterov: bool) -> Trainer {
+        self.sgd.nesterov = nesterov;
+        self
+    }
+
+    /// Weight decay, at least 0.
+    #[must_use]
+    pub fn weight_decay(mut self, weight_decay: f32) -> Trainer {
+        self.sgd.weight_decay = weight_decay;
+        self
+    }
+
+    /// Label smoothing, in `0..1`.
+    #[must_use]
+    pub fn label_smoothing(mut self, label_smoothing: f32) -> Trainer {
+        self.label_smoothing = label_smoothing;
+        self
+    }
+
+    /// Random changes of the training images.
+    #[must_use]
+    pub fn augment(mut self, augment: Augment) -> Trainer {
+        self.augment = augment;
+        self
+    }
+
+    /// What becomes of the images that fill no batch at the end of an epoch: dropped (the default) or wrapped around.
+    #[must_use]
+    pub fn last_batch(mut self, last: LastBatch) -> Trainer {
+        self.last = last;
+        self
+    }
+
+    /// Prefetch threads; 0 makes each batch when it is asked for. The number changes no result.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Trainer {
+        self.threads = threads;
+        self
+    }
+
+    /// What initial weights, order, augmentation and dropout follow from.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Trainer {
+        self.seed = seed;
+        self
+    }
+
+    /// An open device to train on.
+    #[must_use]
+    pub fn device(mut self, device: Device) -> Trainer {
+        self.device = Some(device);
+        self
+    }
+
+    /// Which device to open, where none is given.
+    #[must_use]
+    pub fn device_options(mut self, options: DeviceOptions) -> Trainer {
+        self.device_options = options;
+        self
+    }
+
+    /// The folder for the results, which must be new or empty.
+    #[must_use]
+    pub fn out(mut self, folder: impl Into<PathBuf>) -> Trainer {
+        self.output = Output::Folder(folder.into());
+        self
+    }
+
+    /// Where the results go.
+    #[must_use]
+    pub fn output(mut self, output: Output) -> Trainer {
+        self.output = output;
+        self
+    }
+
+    /// How progress is shown.
+    #[must_use]
+    pub fn show(mut self, show: Show) -> Trainer {
+        self.show = show;
+        self
+    }
+
+    /// How the plans are compiled.
+    #[must_use]
+    pub fn compile_options(mut self, options: CompileOptions) -> Trainer {
+        self.compile = options;
+        self
+    }
+
+    /// When the program started, so that the report's `first_step_s` counts all of the way to the first step. The start of
+    /// [`Trainer::run`] if not given.
+    #[must_use]
+    pub fn started(mut self, at: Instant) -> Trainer {
+        self.started = Some(at);
+        self
+    }
+
+    /// Whether all settings make sense together. Opens, makes and writes nothing; [`Trainer::run`] asks first of all.
+    ///
+    /// # Errors
+    /// The first setting that does not.
+    pub fn check(&self) -> Result<(), TrainError> {
+        let (train, test) = (&self.data.train, &self.data.test);
+        for (name, number) in [("epochs", self.epochs), ("eval_every", self.eval_every), ("log_every", self.log_every)]
+        {
+            if number == 0 {
+                return Err(TrainError::setting(name, "at least 1", 0));
+            }
+        }
+        if self.eval_batch_size == Some(0) {
+            return Err(TrainError::setting("eval batch size", "at least 1", 0));
+        }
+        self.step_options(self.batch_size).check()?;
+        self.schedule.check()?;
+        train.check()?;
+        test.check()?;
+        let images = |set: &crate::Dataset| [set.channels, set.height, set.width, set.classes()];
+        if images(train) != images(test) {
+            let text = |set: &crate::Dataset| format!("{:?}", images(set));
+            let wanted = format!("[channels, height, width, classes] {} as the training set has", text(train));
+            return Err(TrainError::setting("test set", wanted, text(test)));
+        }
+        if self.batch_size > train.len() {
+            let wanted = format!("at most the {} images of data set {}", train.len(), train.name);
+            return Err(TrainError::setting("batch size", wanted, self.batch_size));
+        }
+        if self.last == LastBatch::Pad {
+            return Err(TrainError::setting("last batch", "drop or wrap for training", "pad"));
+        }
+        self.output.check()
+    }
+
+    fn step_options(&self, batch_size: usize) -> StepOptions {
+        StepOptions {
+            label_smoothing: self.label_smoothing,
+            sgd: self.sgd,
+            compile: self.compile.clone(),
+            ..StepOptions::new(&self.data.train, batch_size)
+        }
+    }
+
+    fn loader_options(&self) -> LoaderOptions {
+        let options = LoaderOptions::train(self.batch_size, self.seed).augment(self.augment.clone());
+        LoaderOptions { last: self.last, queue: (2 * self.threads).max(4), ..options.threads(self.threads) }
+    }
+}

@@ -1,0 +1,356 @@
+//! The loop.
+
+use super::{Evaluation, LAG, Report, Show, Trained, Trainer, evaluate};
+use crate::checkpoint::{self, Contents, Meta, save_bytes};
+use crate::error::TrainError;
+use crate::loader::{Loader, LoaderOptions};
+use crate::metrics::{EpochRecord, Progress, RunLog, StepRecord, plot};
+use crate::schedule::Schedule;
+use crate::step::{EvalStep, TrainStep};
+use std::collections::VecDeque;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+use wgrad_tensor::{Device, Params, Ticket};
+
+impl Trainer {
+    /// Trains. Writes into the run's folder, if there is one: `run.json` (the settings), `log.jsonl`, `steps.csv` and
+    /// `epochs.csv` as it goes; after every epoch `checkpoint.safetensors` and `curves.svg`; at the end
+    /// `model.safetensors` and `result.json`.
+    ///
+    /// # Errors
+    /// A setting that makes no sense; a model that does not fit together or not to the data; a device that is absent, too
+    /// small or lost; a loss that is no number any more; a folder that cannot be written at the start, or a model at the
+    /// end. Logs, curves and checkpoints that cannot be written on the way are reported and end nothing.
+    pub fn run(self) -> Result<Trained, TrainError> {
+        let started = self.started.unwrap_or_else(Instant::now);
+        self.check()?;
+        let device = match &self.device {
+            Some(device) => device.clone(),
+            None => Device::open(&self.device_options)?,
+        };
+        let mut params = Params::new(&device, self.seed);
+        let eval_batch = self.eval_batch_size.unwrap_or(self.batch_size).min(self.data.test.len());
+        let train = TrainStep::new(&device, &mut params, &*self.model, &self.step_options(self.batch_size))?;
+        let eval = EvalStep::new(&device, &mut params, &*self.model, &self.step_options(eval_batch))?;
+        let (model, classes) = (train.classes(), self.data.train.classes());
+        if model != classes {
+            return Err(TrainError::Classes { model, dataset: self.data.train.name.clone(), classes });
+        }
+        let options = self.loader_options();
+        let settings = self.settings(&device);
+        let train_loader = Loader::new(Arc::new(self.data.train), options)?;
+        // One thread feeds an evaluation: it only packs, and must not take the cores from a software adapter.
+        let eval_options = LoaderOptions::eval(eval_batch).threads(self.threads.min(1));
+        let eval_loader = Loader::new(Arc::new(self.data.test), eval_options)?;
+        let folder = self.output.create(&self.name)?;
+        let bytes = train.plan().created().0 + eval.plan().created().0 + params.bytes();
+        let buffers = train.plan().created().1 + eval.plan().created().1 + params.buffer_count();
+        let (terminal, writer): (bool, Box<dyn std::io::Write + Send>) = match self.show {
+            Show::Auto => (std::io::stderr().is_terminal(), Box::new(std::io::stdout())),
+            Show::Lines(writer) => (false, writer),
+            Show::Nothing => (false, Box::new(std::io::sink())),
+        };
+        let progress = Progress::new(terminal, writer, self.epochs, train_loader.steps_per_epoch());
+        let mut run = Run {
+            train,
+            eval,
+            params,
+            schedule: self.schedule,
+            log: folder.as_deref().map(RunLog::new),
+            files: folder.map(|folder| Files { folder, title: self.name.clone() }),
+            progress,
+            meta: Meta { model: self.name, step: 0, epoch: 0, seed: self.seed },
+            log_every: u64::from(self.log_every),
+            device_bytes: bytes,
+            started,
+            first_step_s: None,
+            begun: Instant::now(),
+            images: 0,
+            train_s: 0.0,
+            records: Vec::new(),
+        };
+        run.welcome(&device, &train_loader, &eval_loader, &settings)?;
+        let mut test = None;
+        for epoch in 0..self.epochs {
+            let figures = run.epoch(epoch, &train_loader)?;
+            let last = epoch + 1 == self.epochs;
+            let due = last || (epoch + 1).is_multiple_of(self.eval_every);
+            let evaluation = if due { Some(evaluate(&mut run.eval, &eval_loader, epoch)?) } else { None };
+            run.end_epoch(epoch, &figures, evaluation);
+            test = evaluation.or(test);
+        }
+        // `epochs` is at least 1 and the last one is tested, so there is an evaluation.
+        let test = test.ok_or_else(|| TrainError::setting("epochs", "at least 1", 0))?;
+        let adapter = device.info().name.clone();
+        let (report, params) = run.finish(test, buffers, adapter)?;
+        Ok(Trained { report, params, device })
+    }
+
+    /// The settings as they stand in `run.json`.
+    fn settings(&self, device: &Device) -> serde_json::Value {
+        serde_json::json!({
+            "wgrad": env!("CARGO_PKG_VERSION"),
+            "name": self.name,
+            "data": self.data.train.name,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "schedule": self.schedule,
+            "sgd": self.sgd,
+            "label_smoothing": self.label_smoothing,
+            "augment": self.augment,
+            "last_batch": self.last,
+            "seed": self.seed,
+            "adapter": device.info().name,
+            "driver": device.info().driver,
+            "tier": device.target().tier.name(),
+            "fuse": self.compile.fuse,
+        })
+    }
+}
+
+/// A step whose loss has not been read yet.
+struct Pending {
+    ticket: Ticket,
+    step: u64,
+    lr: f32,
+}
+
+/// Sums over some steps.
+#[derive(Default)]
+struct Sums {
+    loss: f64,
+    correct: u64,
+    steps: u64,
+}
+
+impl Sums {
+    fn add(&mut self, loss: f32, correct: u32) {
+        self.loss += f64::from(loss);
+        self.correct += u64::from(correct);
+        self.steps += 1;
+    }
+
+    fn means(&self, batch_size: usize) -> (f64, f64) {
+        let steps = self.steps.max(1) as f64;
+        (self.loss / steps, self.correct as f64 / (steps * batch_size as f64))
+    }
+}
+
+/// What an epoch of training comes to.
+struct EpochFigures {
+    loss: f64,
+    accuracy: f64,
+    lr: f32,
+    images_per_s: f64,
+    data_wait_share: f64,
+}
+
+struct Files {
+    folder: PathBuf,
+    title: String,
+}
+
+impl Files {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), TrainError> {
+        Ok(save_bytes(&self.path(name), text.as_bytes())?)
+    }
+}
+
+struct Run {
+    train: TrainStep,
+    eval: EvalStep,
+    params: Params,
+    schedule: Schedule,
+    log: Option<RunLog>,
+    files: Option<Files>,
+    progress: Progress,
+    meta: Meta,
+    log_every: u64,
+    device_bytes: u64,
+    started: Instant,
+    first_step_s: Option<f64>,
+    begun: Instant,
+    images: u64,
+    train_s: f64,
+    records: Vec<EpochRecord>,
+}
+
+impl Run {
+    fn welcome(
+        &mut self,
+        device: &Device,
+        train: &Loader,
+        test: &Loader,
+        settings: &serde_json::Value,
+    ) -> Result<(), TrainError> {
+        let info = device.info();
+        let weights: usize = self.params.of_kind(wgrad_tensor::ParamKind::Weight).map(|decl| decl.shape.numel()).sum();
+        self.progress.message(&format!(
+            "adapter {} ({}, {}), tier {}",
+            info.name,
+            info.backend,
+            info.driver,
+            device.target().tier.name()
+        ));
+        self.progress.message(&format!(
+            "{}: {weights} weights; {}: {} training and {} test images; {} of device memory, all of it taken",
+            self.meta.model,
+            train.dataset().name,
+            train.dataset().len(),
+            test.dataset().len(),
+            wgrad_tensor::error::mib(self.device_bytes)
+        ));
+        if let Some(files) = &self.files {
+            files.write("run.json", &format!("{settings:#}\n"))?;
+            self.progress.message(&format!("results in {}", files.folder.display()));
+        }
+        self.begun = Instant::now();
+        Ok(())
+    }
+
+    /// Trains for one epoch; returns when its last step is done.
+    fn epoch(&mut self, epoch: u32, loader: &Loader) -> Result<EpochFigures, TrainError> {
+        let begun = Instant::now();
+        let steps_per_epoch = u64::from(loader.steps_per_epoch());
+        let batch_size = loader.options().batch_size;
+        let mut batches = loader.epoch(epoch);
+        let mut pending: VecDeque<Pending> = VecDeque::new();
+        let (mut whole, mut window) = (Sums::default(), Sums::default());
+        let mut lr = 0.0;
+        loop {
+            let batch = batches.next().transpose()?;
+            if let Some(batch) = &batch {
+                let step = self.train.steps_done();
+                lr = self.schedule.lr(step, steps_per_epoch);
+                let ticket = self.train.run(&batch.images, &batch.labels, lr)?;
+                pending.push_back(Pending { ticket, step, lr });
+            }
+            let ended = batch.is_none();
+            if let Some(batch) = batch {
+                loader.recycle(batch);
+            }
+            // The very first step is waited for, to time it; after that the loss comes two steps late.
+            let keep = if ended || self.first_step_s.is_none() { 0 } else { LAG };
+            while pending.len() > keep {
+                let Some(done) = pending.pop_front() else { break };
+                let result = self.train.read(done.ticket)?;
+                self.first_step_s.get_or_insert_with(|| self.started.elapsed().as_secs_f64());
+                if !result.loss.is_finite() {
+                    let (step, lr, loss) = (done.step, done.lr, result.loss);
+                    self.progress.finish();
+                    return Err(TrainError::Diverged { epoch, step, lr, loss });
+                }
+                whole.add(result.loss, result.correct);
+                window.add(result.loss, result.correct);
+                let elapsed = begun.elapsed().as_secs_f64();
+                let (loss, accuracy) = whole.means(batch_size);
+                let mut record = StepRecord {
+                    epoch,
+                    step: done.step + 1,
+                    loss,
+                    accuracy,
+                    lr: f64::from(done.lr),
+                    images_per_s: whole.steps as f64 * batch_size as f64 / elapsed,
+                    data_wait_share: batches.wait_s() / elapsed,
+                    device_bytes: self.device_bytes,
+                };
+                self.progress.step(&record);
+                if (done.step + 1).is_multiple_of(self.log_every) || done.step + 1 == self.train.steps_done() {
+                    (record.loss, record.accuracy) = window.means(batch_size);
+                    window = Sums::default();
+                    if let Some(log) = &mut self.log {
+                        log.step(&record);
+                    }
+                }
+            }
+            if ended {
+                break;
+            }
+        }
+        let elapsed = begun.elapsed().as_secs_f64();
+        let images = whole.steps * batch_size as u64;
+        self.images += images;
+        self.train_s += elapsed;
+        let (loss, accuracy) = whole.means(batch_size);
+        let images_per_s = images as f64 / elapsed;
+        Ok(EpochFigures { loss, accuracy, lr, images_per_s, data_wait_share: batches.wait_s() / elapsed })
+    }
+
+    /// Shows and logs an epoch, and writes what it leaves behind.
+    fn end_epoch(&mut self, epoch: u32, figures: &EpochFigures, test: Option<Evaluation>) {
+        let record = EpochRecord {
+            epoch,
+            step: self.train.steps_done(),
+            train_loss: figures.loss,
+            train_accuracy: figures.accuracy,
+            test_loss: test.map(|test| test.loss),
+            test_accuracy: test.map(|test| test.accuracy),
+            lr: f64::from(figures.lr),
+            images_per_s: figures.images_per_s,
+            data_wait_share: figures.data_wait_share,
+            device_bytes: self.device_bytes,
+            elapsed_s: self.begun.elapsed().as_secs_f64(),
+        };
+        self.progress.epoch(&record);
+        if let Some(log) = &mut self.log {
+            log.epoch(&record);
+            if let Some(warning) = log.take_warning() {
+                self.progress.message(&warning);
+            }
+        }
+        self.records.push(record);
+        self.meta.step = self.train.steps_done();
+        self.meta.epoch = epoch + 1;
+        self.save_epoch();
+    }
+
+    /// Checkpoint and curves so far. A disk that is full for a while must not end a run: the earlier files stand, and the
+    /// user is told.
+    fn save_epoch(&mut self) {
+        let Some(files) = &self.files else { return };
+        let path = files.path("checkpoint.safetensors");
+        let saved = checkpoint::save(&path, &self.params, &self.meta, Contents::All).map_err(|error| error.to_string());
+        let drawn = plot::curves_svg(&files.title, &self.records).map_err(|error| error.to_string());
+        let drawn = drawn.and_then(|svg| files.write("curves.svg", &svg).map_err(|error| error.to_string()));
+        for error in [saved, drawn].into_iter().filter_map(Result::err) {
+            self.progress.message(&format!("{error}; training goes on"));
+        }
+    }
+
+    fn finish(mut self, test: Evaluation, buffers: usize, adapter: String) -> Result<(Report, Params), TrainError> {
+        let report = Report {
+            test,
+            images_per_s: self.images as f64 / self.train_s,
+            first_step_s: self.first_step_s.unwrap_or(0.0),
+            train_s: self.begun.elapsed().as_secs_f64(),
+            peak_bytes: self.device_bytes,
+            buffers,
+            steps: self.train.steps_done(),
+            seed: self.meta.seed,
+            adapter,
+            epochs: self.records,
+            folder: self.files.as_ref().map(|files| files.folder.clone()),
+        };
+        if let Some(files) = &self.files {
+            checkpoint::save(&files.path("model.safetensors"), &self.params, &self.meta, Contents::Model)?;
+            let result = serde_json::to_string_pretty(&report.result_line()).unwrap_or_default();
+            files.write("result.json", &format!("{result}\n"))?;
+            let list =
+                |names: &[&str]| names.iter().map(|name| shown(&files.path(name))).collect::<Vec<_>>().join(", ");
+            self.progress
+                .message(&format!("saved {}", list(&["model.safetensors", "checkpoint.safetensors", "curves.svg"])));
+        }
+        self.progress.finish();
+        Ok((report, self.params))
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

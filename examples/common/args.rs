@@ -1,0 +1,103 @@
+//! Command-line arguments that the training examples share.
+//!
+//! An example names its own defaults; everything else is the same everywhere, and `--help` shows the defaults.
+
+// Each example compiles its own copy and none uses every part.
+#![allow(dead_code)]
+
+use anyhow::Context;
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use std::path::PathBuf;
+use std::time::Instant;
+use wgrad::layers::{Layer, models};
+use wgrad::tensor::{Device, DeviceOptions, Tier};
+use wgrad::trainer::Output;
+
+/// Trains a network and ends with one line `result {…}` for programs to read.
+#[derive(Clone, Debug, Parser)]
+pub(crate) struct Args {
+    /// Network of the zoo, e.g. resnet20
+    #[arg(long, default_value = "resnet20")]
+    pub(crate) model: String,
+    /// Passes over the training set
+    #[arg(long, default_value = "10")]
+    pub(crate) epochs: u32,
+    /// Images in a training step
+    #[arg(long, default_value = "128")]
+    pub(crate) batch_size: usize,
+    /// Largest learning rate of the schedule
+    #[arg(long, default_value = "0.1", allow_negative_numbers = true)]
+    pub(crate) lr: f64,
+    /// What initial weights, order and augmentation follow from
+    #[arg(long, default_value = "1")]
+    pub(crate) seed: u64,
+    /// Adapter by number or part of its name; the example `devices` lists them [default: the first discrete GPU]
+    #[arg(long)]
+    pub(crate) adapter: Option<String>,
+    /// Family of kernels [default: cpu on software adapters, base elsewhere]
+    #[arg(long)]
+    pub(crate) tier: Option<Kernels>,
+    /// Folder of the data set [default: where `cargo xtask data` puts it]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+    /// Threads that prepare batches ahead; changes no result
+    #[arg(long, default_value = "2")]
+    pub(crate) threads: usize,
+    /// New or empty folder for the results [default: a fresh one in runs/]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    /// When the program started: the first step's time counts from here.
+    #[arg(skip = Instant::now())]
+    pub(crate) started: Instant,
+}
+
+/// The tiers by name: `base` runs on any GPU, `cpu` is for software adapters.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Kernels {
+    Base,
+    Cpu,
+}
+
+/// Parses the command line; `defaults` are pairs of argument and value.
+pub(crate) fn parse(defaults: &[(&'static str, &'static str)]) -> Args {
+    let mut command = Args::command();
+    for &(name, value) in defaults {
+        command = command.mut_arg(name, |argument| argument.default_value(value));
+    }
+    Args::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+impl Args {
+    /// The network that was asked for.
+    pub(crate) fn network(&self, in_channels: usize, classes: usize) -> anyhow::Result<Box<dyn Layer>> {
+        models::by_name(&self.model, in_channels, classes).with_context(|| {
+            let known = models::NAMES.join(", ");
+            format!("--model: wanted one of {known}, got {:?}", self.model)
+        })
+    }
+
+    /// Which device to open.
+    pub(crate) fn device_options(&self) -> DeviceOptions {
+        let tier = self.tier.map(|kernels| match kernels {
+            Kernels::Base => Tier::Base,
+            Kernels::Cpu => Tier::Cpu,
+        });
+        DeviceOptions { adapter: self.adapter.clone(), tier, ..DeviceOptions::default() }
+    }
+
+    /// Opens the device that was asked for.
+    pub(crate) fn device(&self) -> anyhow::Result<Device> {
+        Ok(Device::open(&self.device_options())?)
+    }
+
+    /// The folder of data set `name`: as given, or where `cargo xtask data` puts it.
+    pub(crate) fn data_folder(&self, name: &str) -> PathBuf {
+        let home = || std::env::home_dir().unwrap_or_default().join(".cache");
+        self.data.clone().unwrap_or_else(|| wgrad::trainer::data::open::default_folder(name, &home()))
+    }
+
+    /// Where the results go.
+    pub(crate) fn output(&self) -> Output {
+        self.out.clone().map_or(Output::default(), Output::Folder)
+    }
+}

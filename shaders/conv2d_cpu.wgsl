@@ -1,0 +1,183 @@
+// computes: conv2d (y from x and w, with epilogue), or with BACKWARD_INPUT its input gradient (dx from dy and w)
+// source: implicit GEMM (cuDNN, arXiv:1410.0759) with the register tile of gemm_cpu.wgsl
+// bindings: x = source [N,Hs,Ws,Cs], w [K,R,S,C/groups], y = target [N,Ht,Wt,Ct], bias, residual
+// grid: (x, y) = tiles of 4*SG target pixels x 16 target channels folded in two dimensions, z = group; one subgroup each
+// cost: 2*R*S*Cs/groups FLOP a target element; per four source channels of a tap 4 loads a lane and 16 broadcast loads
+//
+// Lanes lie along target pixels, four each; sixteen target channels are shared. With BACKWARD_INPUT and a stride the target
+// pixels are walked phase by phase (all those with equal h % stride and w % stride together, a workgroup has one phase):
+// the taps that hit anything are then every stride-th one, and no others are visited. The forward pass has one phase.
+//
+// Loops test at their end: a software adapter runs a loop's body once more with all lanes masked off before it notices a
+// test at the head, and three nested loops of three or four rounds each would waste a third of their time so.
+#import epilogue
+override SG: u32 = 8u;
+// Constants, so that divisions by them become shifts.
+override STRIDE_H: u32 = 1u;
+override STRIDE_W: u32 = 1u;
+
+struct Args {
+  phase_pixels: u32, phase_strips: u32, phase_h: u32, phase_w: u32, tiles_c: u32, tap_h: u32, tap_w: u32,
+  hs: u32, ws: u32, cs: u32, csg: u32, ht: u32, wt: u32, ct: u32, ctg: u32, r: u32, s: u32,
+  pad_h: u32, pad_w: u32, dil_h: u32, dil_w: u32, slope: f32,
+}
+@group(0) @binding(0) var<uniform> args: Args;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> w: array<vec4f>;
+#ifdef Y_VECTOR
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+#else
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+#endif
+
+const REGISTERS: u32 = (16u + SG - 1u) / SG;
+
+// A target pixel: image, row and column within the phase, and whether it lies before the phase's last one.
+struct Pixel { n: u32, i: u32, j: u32, known: bool }
+
+fn first_pixel(m: u32) -> Pixel {
+  let line = m / args.phase_w;
+  let n = line / args.phase_h;
+  return Pixel(n, line - n * args.phase_h, m - line * args.phase_w, m < args.phase_pixels);
+}
+
+// The pixel behind `t`: integer division costs as much as twenty multiply-adds here, so only the first one is divided.
+fn next_pixel(t: Pixel, m: u32) -> Pixel {
+  var u = t;
+  u.j += 1u;
+  if (u.j == args.phase_w) { u.j = 0u; u.i += 1u; }
+  if (u.i == args.phase_h) { u.i = 0u; u.n += 1u; }
+  u.known = m < args.phase_pixels;
+  return u;
+}
+
+#ifdef BACKWARD_INPUT
+fn row_of(t: Pixel, phase: u32) -> u32 { return t.i * STRIDE_H + phase / STRIDE_W; }
+fn column_of(t: Pixel, phase: u32) -> u32 { return t.j * STRIDE_W + phase % STRIDE_W; }
+#else
+fn row_of(t: Pixel, phase: u32) -> u32 { return t.i; }
+fn column_of(t: Pixel, phase: u32) -> u32 { return t.j; }
+#endif
+
+fn exists(t: Pixel, phase: u32) -> bool {
+  return t.known && row_of(t, phase) < args.ht && column_of(t, phase) < args.wt;
+}
+
+// Index of the source vec4 that tap (r, s) of a target pixel reads first, or NOTHING. Unsigned wrap-around makes
+// negative positions huge, so that they fail the comparison with the extent.
+const NOTHING: u32 = 0xffffffffu;
+fn source_index(t: Pixel, phase: u32, r: u32, s: u32, group: u32) -> u32 {
+#ifdef BACKWARD_INPUT
+  let hp = row_of(t, phase) + args.pad_h - r * args.dil_h;
+  let wp = column_of(t, phase) + args.pad_w - s * args.dil_w;
+  let h = hp / STRIDE_H;
+  let w = wp / STRIDE_W;
+  let hits = r < args.r && s < args.s && hp % STRIDE_H == 0u && wp % STRIDE_W == 0u;
+  let inside = exists(t, phase) && hits && h < args.hs && w < args.ws;
+#else
+  let h = row_of(t, phase) * STRIDE_H + r * args.dil_h - args.pad_h;
+  let w = column_of(t, phase) * STRIDE_W + s * args.dil_w - args.pad_w;
+  let inside = t.known && h < args.hs && w < args.ws;
+#endif
+  return select(NOTHING, (((t.n * args.hs + h) * args.ws + w) * args.cs + group * args.csg) / 4u, inside);
+}
+
+fn load_x(index: u32, c4: u32) -> vec4f {
+  let v = x[select(index + c4, 0u, index == NOTHING)];
+  return select(v, vec4f(0.0), index == NOTHING);
+}
+
+// One of the sixteen shared vec4s for source channels 4*c4.. and tap: forward, target channel v at four source channels;
+// backward, source channel v/4 at four target channels.
+fn load_w(v: u32, c0: u32, c4: u32, tap: u32, group: u32) -> vec4f {
+  let taps = args.r * args.s;
+#ifdef BACKWARD_INPUT
+  let k = group * args.csg + c4 * 4u + v / 4u;
+  let c = min(c0 + (v % 4u) * 4u, args.ctg - 4u);
+  return w[((k * taps + tap) * args.ctg + c) / 4u];
+#else
+  let k = group * args.ctg + min(c0 + v, args.ctg - 1u);
+  return w[(k * taps + tap) * (args.csg / 4u) + c4];
+#endif
+}
+
+fn store(t: Pixel, phase: u32, group: u32, c: u32, value: vec4f) {
+  if (!exists(t, phase) || c >= args.ctg) { return; }
+  let channel = group * args.ctg + c;
+  let at = ((t.n * args.ht + row_of(t, phase)) * args.wt + column_of(t, phase)) * args.ct + channel;
+  let count = min(4u, args.ctg - c);
+  let v = epilogue(value, channel, at, count);
+#ifdef Y_VECTOR
+  y[at / 4u] = v;
+#else
+  for (var i = 0u; i < count; i++) { y[at + i] = v[i]; }
+#endif
+}
+
+@compute @workgroup_size(SG)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_id) lid: vec3u) {
+  let tile = wid.y * nwg.x + wid.x;
+  let group = wid.z;
+  let strip = tile / args.tiles_c;
+  let phase = strip / args.phase_strips;
+  let m0 = ((strip - phase * args.phase_strips) * SG + lid.x) * 4u;
+  let c0 = (tile % args.tiles_c) * 16u;
+  let t0 = first_pixel(m0);
+  let t1 = next_pixel(t0, m0 + 1u);
+  let t2 = next_pixel(t1, m0 + 2u);
+  let t3 = next_pixel(t2, m0 + 3u);
+#ifdef BACKWARD_INPUT
+  let r_first = select(0u, (phase / STRIDE_W + args.pad_h) % STRIDE_H, args.tap_h > 1u);
+  let s_first = select(0u, (phase % STRIDE_W + args.pad_w) % STRIDE_W, args.tap_w > 1u);
+#else
+  let r_first = 0u;
+  let s_first = 0u;
+#endif
+
+  var r_y: array<vec4f, 16>;
+  var r_x: array<vec4f, 4>;
+  var r_w: array<vec4f, REGISTERS>;
+  var r = r_first;
+  loop {
+    var s = s_first;
+    loop {
+#for i in 4
+      let from{i} = source_index(t{i}, phase, r, s, group);
+#endfor
+      let tap = min(r, args.r - 1u) * args.s + min(s, args.s - 1u);
+      var c4 = 0u;
+      loop {
+#for i in 4
+        let r_in{i} = load_x(from{i}, c4);
+#endfor
+#for i in 4
+        r_x[{i}u] = vec4f(r_in0[{i}u], r_in1[{i}u], r_in2[{i}u], r_in3[{i}u]);
+#endfor
+        for (var i = 0u; i < REGISTERS; i++) {
+          r_w[i] = load_w(min(i * SG + lid.x, 15u), c0, c4, tap, group);
+        }
+#for i in 16
+        let r_s{i} = subgroupBroadcast(r_w[{i}u / SG], {i}u % SG);
+#ifdef BACKWARD_INPUT
+        r_y[{i}u % 4u * 4u] += r_s{i}.x * r_x[{i}u / 4u];
+        r_y[{i}u % 4u * 4u + 1u] += r_s{i}.y * r_x[{i}u / 4u];
+        r_y[{i}u % 4u * 4u + 2u] += r_s{i}.z * r_x[{i}u / 4u];
+        r_y[{i}u % 4u * 4u + 3u] += r_s{i}.w * r_x[{i}u / 4u];
+#else
+        r_y[{i}u] += r_s{i}.x * r_x[0] + r_s{i}.y * r_x[1] + r_s{i}.z * r_x[2] + r_s{i}.w * r_x[3];
+#endif
+#endfor
+        continuing { c4 += 1u; break if c4 >= args.csg / 4u; }
+      }
+      continuing { s += args.tap_w; break if s >= args.s; }
+    }
+    continuing { r += args.tap_h; break if r >= args.r; }
+  }
+
+#for i in 4
+#for j in 4
+  store(t{i}, phase, group, c0 + {j}u * 4u,
+        vec4f(r_y[{j}u * 4u][{i}u], r_y[{j}u * 4u + 1u][{i}u], r_y[{j}u * 4u + 2u][{i}u], r_y[{j}u * 4u + 3u][{i}u]));
+#endfor
+#endfor
+}

@@ -1,0 +1,175 @@
+// computes: y = act(a b + bias + residual) in f32, as gemm.wgsl, for software adapters: no barriers, no workgroup memory
+// source: Goto and van de Geijn 2008 (register blocking); lanes share one operand by subgroup broadcast
+// bindings: lane = the operand along whose outputs the lanes lie, spread = the other one, y [m,n], bias, residual
+// grid: (x, y) = tiles of 4*SG x 16 outputs folded in two dimensions, z = batch * parts of k; one subgroup a workgroup
+// cost: 2*m*n*k FLOP; 16 broadcast loads and 4 loads a lane per 256 multiply-adds a lane
+#import epilogue
+override SG: u32 = 8u;
+
+struct Args {
+  m: u32, n: u32, k: u32, k_chunk: u32, batch: u32,
+  lane_ld: u32, shared_ld: u32, ldy: u32, tiles_shared: u32,
+  lane_offset: u32, shared_offset: u32, y_offset: u32,
+  lane_stride: u32, shared_stride: u32, y_stride: u32,
+  slope: f32,
+}
+@group(0) @binding(0) var<uniform> args: Args;
+#ifdef LANE_VECTOR
+@group(0) @binding(1) var<storage, read> lane: array<vec4f>;
+#else
+@group(0) @binding(1) var<storage, read> lane: array<f32>;
+#endif
+#ifdef SHARED_VECTOR
+@group(0) @binding(2) var<storage, read> spread: array<vec4f>;
+#else
+@group(0) @binding(2) var<storage, read> spread: array<f32>;
+#endif
+#ifdef Y_VECTOR
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+#else
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+#endif
+
+// Registers that hold the 16 shared vec4s of four steps of k.
+const REGISTERS: u32 = (16u + SG - 1u) / SG;
+
+#ifdef LANES_ALONG_M
+fn lane_extent() -> u32 { return args.m; }
+fn shared_extent() -> u32 { return args.n; }
+#else
+fn lane_extent() -> u32 { return args.n; }
+fn shared_extent() -> u32 { return args.m; }
+#endif
+
+// Four values of an operand: outputs o..o+3 at one k, or one output at k..k+3. Outputs out of range are clamped (their
+// results are not stored); k out of range gives 0.
+fn load_lane(base: u32, o: u32, p: u32, k_end: u32) -> vec4f {
+#ifdef LANE_VECTOR
+#ifdef LANE_K_MAJOR
+  return lane[(base + min(o, lane_extent() - 1u) * args.lane_ld + p) / 4u];
+#else
+  return lane[(base + p * args.lane_ld + min(o, lane_extent() - 4u)) / 4u];
+#endif
+#else
+  var v = vec4f(0.0);
+  for (var i = 0u; i < 4u; i++) {
+#ifdef LANE_K_MAJOR
+    if (p + i < k_end) { v[i] = lane[base + min(o, lane_extent() - 1u) * args.lane_ld + p + i]; }
+#else
+    if (p < k_end) { v[i] = lane[base + p * args.lane_ld + min(o + i, lane_extent() - 1u)]; }
+#endif
+  }
+  return v;
+#endif
+}
+
+fn load_shared(base: u32, o: u32, p: u32, k_end: u32) -> vec4f {
+#ifdef SHARED_VECTOR
+#ifdef SHARED_K_MAJOR
+  return spread[(base + min(o, shared_extent() - 1u) * args.shared_ld + p) / 4u];
+#else
+  let v = spread[(base + min(p, k_end - 1u) * args.shared_ld + min(o, shared_extent() - 4u)) / 4u];
+  return select(vec4f(0.0), v, p < k_end);
+#endif
+#else
+  var v = vec4f(0.0);
+  for (var i = 0u; i < 4u; i++) {
+#ifdef SHARED_K_MAJOR
+    if (p + i < k_end) { v[i] = spread[base + min(o, shared_extent() - 1u) * args.shared_ld + p + i]; }
+#else
+    if (p < k_end) { v[i] = spread[base + p * args.shared_ld + min(o + i, shared_extent() - 1u)]; }
+#endif
+  }
+  return v;
+#endif
+}
+
+// Four columns from `column` on, of which those below n are stored.
+fn store(member: u32, row: u32, column: u32, value: vec4f) {
+  if (row >= args.m || column >= args.n) { return; }
+  let at = args.y_offset + member * args.y_stride + row * args.ldy + column;
+  let count = min(4u, args.n - column);
+  let bias_at = member % args.batch * args.n + column;
+#ifdef Y_VECTOR
+#ifdef ACCUMULATE
+  y[at / 4u] += value;
+#else
+  y[at / 4u] = epilogue(value, bias_at, at, count);
+#endif
+#else
+#ifdef ACCUMULATE
+  for (var i = 0u; i < count; i++) { y[at + i] += value[i]; }
+#else
+  let v = epilogue(value, bias_at, at, count);
+  for (var i = 0u; i < count; i++) { y[at + i] = v[i]; }
+#endif
+#endif
+}
+
+@compute @workgroup_size(SG)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_id) lid: vec3u) {
+  let tile = wid.y * nwg.x + wid.x;
+  let member = wid.z % args.batch;
+  let o_lane = ((tile / args.tiles_shared) * SG + lid.x) * 4u;
+  let o_shared = (tile % args.tiles_shared) * 16u;
+  let k_begin = wid.z / args.batch * args.k_chunk;
+  let k_end = min(args.k, k_begin + args.k_chunk);
+  let lane_base = args.lane_offset + member * args.lane_stride;
+  let shared_base = args.shared_offset + member * args.shared_stride;
+
+  // r_y[i]: shared output i against the lane's four outputs; r_lane[q]: the lane's four outputs at k + q.
+  var r_y: array<vec4f, 16>;
+  var r_lane: array<vec4f, 4>;
+  var r_shared: array<vec4f, REGISTERS>;
+  // The loop tests at its end, see conv2d_cpu.wgsl.
+  var p = k_begin;
+  loop {
+#ifdef LANE_K_MAJOR
+#for i in 4
+    let r_in{i} = load_lane(lane_base, o_lane + {i}u, p, k_end);
+#endfor
+#for i in 4
+    r_lane[{i}u] = vec4f(r_in0[{i}u], r_in1[{i}u], r_in2[{i}u], r_in3[{i}u]);
+#endfor
+#else
+    // Past the end of k the shared operand is 0, so any finite value will do here: the last row's.
+#for i in 4
+    r_lane[{i}u] = load_lane(lane_base, o_lane, min(p + {i}u, k_end - 1u), k_end);
+#endfor
+#endif
+    // Sixteen vec4s, one a lane: output i at k..k+3 (K-major), or outputs 4(i%4)..+3 at k + i/4.
+    for (var r = 0u; r < REGISTERS; r++) {
+      let v = min(r * SG + lid.x, 15u);
+#ifdef SHARED_K_MAJOR
+      r_shared[r] = load_shared(shared_base, o_shared + v, p, k_end);
+#else
+      r_shared[r] = load_shared(shared_base, o_shared + (v % 4u) * 4u, p + v / 4u, k_end);
+#endif
+    }
+#for i in 16
+    let r_s{i} = subgroupBroadcast(r_shared[{i}u / SG], {i}u % SG);
+#ifdef SHARED_K_MAJOR
+    r_y[{i}u] += r_s{i}.x * r_lane[0] + r_s{i}.y * r_lane[1] + r_s{i}.z * r_lane[2] + r_s{i}.w * r_lane[3];
+#else
+    r_y[{i}u % 4u * 4u] += r_s{i}.x * r_lane[{i}u / 4u];
+    r_y[{i}u % 4u * 4u + 1u] += r_s{i}.y * r_lane[{i}u / 4u];
+    r_y[{i}u % 4u * 4u + 2u] += r_s{i}.z * r_lane[{i}u / 4u];
+    r_y[{i}u % 4u * 4u + 3u] += r_s{i}.w * r_lane[{i}u / 4u];
+#endif
+#endfor
+    continuing { p += 4u; break if p >= k_end; }
+  }
+
+#ifdef LANES_ALONG_M
+#for i in 4
+#for j in 4
+  store(wid.z, o_lane + {i}u, o_shared + {j}u * 4u,
+        vec4f(r_y[{j}u * 4u][{i}u], r_y[{j}u * 4u + 1u][{i}u], r_y[{j}u * 4u + 2u][{i}u], r_y[{j}u * 4u + 3u][{i}u]));
+#endfor
+#endfor
+#else
+#for i in 16
+  store(wid.z, o_shared + {i}u, o_lane, r_y[{i}u]);
+#endfor
+#endif
+}

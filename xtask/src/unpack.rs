@@ -1,0 +1,155 @@
+//! Takes the expected files out of a `.tar.gz`, and nothing else.
+//!
+//! Only regular entries whose whole path is the expected one are looked at: no other path, link, device or sparse entry of an
+//! archive ever reaches the disk.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use flate2::read::GzDecoder;
+use std::io::Read;
+use tar::EntryType;
+use wgrad_datasets::File;
+
+use crate::verify;
+
+/// How much an archive may hold besides the expected files.
+const SLACK_BYTES: u64 = 16 << 20;
+
+/// Unpacks `files`, which stand below `inner` in the archive, into the existing folder `to`; each is checked.
+pub(crate) fn unpack(archive: &Path, inner: &str, files: &[File], to: &Path) -> Result<()> {
+    let context = || format!("cannot unpack {}", archive.display());
+    let packed = fs::File::open(archive).with_context(context)?;
+    let wanted_bytes: u64 = files.iter().map(|file| file.bytes).sum();
+    let unpacked = GzDecoder::new(packed).take(wanted_bytes + SLACK_BYTES);
+    let mut tar = tar::Archive::new(unpacked);
+    let mut missing: BTreeSet<&str> = files.iter().map(|file| file.name).collect();
+    for entry in tar.entries().with_context(context)? {
+        let entry = entry.with_context(context)?;
+        let Some(file) = expected(&entry, inner, files) else {
+            continue;
+        };
+        if entry.size() != file.bytes {
+            bail!(
+                "{}: {} is {} bytes in the archive, expected {}",
+                archive.display(),
+                file.name,
+                entry.size(),
+                file.bytes
+            );
+        }
+        let origin = archive.join(inner).join(file.name);
+        verify::write(entry, &origin, &to.join(file.name), file)?;
+        missing.remove(file.name);
+        if missing.is_empty() {
+            return Ok(());
+        }
+    }
+    let missing: Vec<_> = missing.into_iter().collect();
+    bail!("{} holds no {inner}/{}; is it the right archive?", archive.display(), missing.join(", "))
+}
+
+/// The file that this entry is, if it is a regular one with exactly the expected path.
+fn expected<'a>(entry: &tar::Entry<'_, impl Read>, inner: &str, files: &'a [File]) -> Option<&'a File> {
+    if entry.header().entry_type() != EntryType::Regular {
+        return None;
+    }
+    let path = entry.path_bytes();
+    let path = path.strip_prefix(b"./").unwrap_or(&path);
+    let name = path.strip_prefix(inner.as_bytes())?.strip_prefix(b"/")?;
+    files.iter().find(|file| file.name.as_bytes() == name)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::verify::tests::entry;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write;
+
+    /// A `.tar.gz` with these entries: path, type, content.
+    pub(crate) fn packed(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
+        let mut tar = Vec::new();
+        for &(path, kind, content) in entries {
+            let mut header = tar::Header::new_ustar();
+            // Written by hand, since the builder refuses the very paths to be tested.
+            header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_entry_type(kind);
+            header.set_mode(0o644);
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            tar.extend_from_slice(header.as_bytes());
+            tar.extend_from_slice(content);
+            tar.resize(tar.len().next_multiple_of(512), 0);
+        }
+        tar.resize(tar.len() + 1024, 0);
+        let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+        gz.write_all(&tar).unwrap();
+        gz.finish().unwrap()
+    }
+
+    fn try_unpack(archive: &[u8], files: &[File]) -> (Result<()>, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set.tar.gz");
+        fs::write(&path, archive).unwrap();
+        let to = folder.path().join("to");
+        fs::create_dir(&to).unwrap();
+        let result = unpack(&path, "set", files, &to);
+        let names = fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        (result, names)
+    }
+
+    #[test]
+    fn takes_the_expected_files_and_no_others() {
+        let files = [entry("a.bin", b"aaa", &[]), entry("b.bin", b"bb", &[])];
+        let archive = packed(&[
+            ("../a.bin", EntryType::Regular, b"aaa"),
+            ("/set/a.bin", EntryType::Regular, b"xxx"),
+            ("set/../set/a.bin", EntryType::Regular, b"xxx"),
+            ("set/a.bin", EntryType::Symlink, b""),
+            ("set/a.bin", EntryType::Link, b""),
+            ("set/sub/a.bin", EntryType::Regular, b"xxx"),
+            ("set/other.bin", EntryType::Regular, b"other"),
+            ("set/a.bin", EntryType::Regular, b"aaa"),
+            ("./set/b.bin", EntryType::Regular, b"bb"),
+        ]);
+        let (result, names) = try_unpack(&archive, &files);
+        result.unwrap();
+        assert_eq!(names, ["a.bin", "b.bin"]);
+    }
+
+    #[test]
+    fn names_what_is_missing() {
+        let files = [entry("a.bin", b"aaa", &[]), entry("b.bin", b"bb", &[])];
+        let archive = packed(&[("set/a.bin", EntryType::Regular, b"aaa")]);
+        let error = try_unpack(&archive, &files).0.unwrap_err().to_string();
+        assert!(error.contains("holds no set/b.bin"), "{error}");
+    }
+
+    #[test]
+    fn refuses_a_wrong_length_and_a_wrong_sum() {
+        let files = [entry("a.bin", b"aaa", &[])];
+        let long = packed(&[("set/a.bin", EntryType::Regular, b"aaaa")]);
+        let (result, names) = try_unpack(&long, &files);
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("is 4 bytes in the archive, expected 3"), "{error}");
+        assert!(names.is_empty());
+        let wrong = packed(&[("set/a.bin", EntryType::Regular, b"aab")]);
+        let (result, names) = try_unpack(&wrong, &files);
+        assert!(format!("{:#}", result.unwrap_err()).contains("got      sha256"));
+        assert!(names.is_empty());
+    }
+
+    #[test]
+    fn refuses_a_broken_archive() {
+        let files = [entry("a.bin", b"aaa", &[])];
+        let archive = packed(&[("set/a.bin", EntryType::Regular, b"aaa")]);
+        assert!(try_unpack(&archive[..archive.len() / 2], &files).0.is_err());
+        assert!(try_unpack(b"<html>not found</html>", &files).0.is_err());
+    }
+}
