@@ -104,8 +104,18 @@ impl Params {
         Ok(())
     }
 
-    /// Declares a graph's parameters, allocating and initialising the new ones.
+    /// Declares a graph's parameters, allocating and initialising the new ones. When that fails, the store is as before.
     pub(crate) fn declare(&mut self, decls: &[ParamDecl]) -> Result<()> {
+        let before = (self.layout.clone(), self.buffers.len());
+        let declared = self.try_declare(decls);
+        if declared.is_err() {
+            self.layout = before.0;
+            self.buffers.truncate(before.1);
+        }
+        declared
+    }
+
+    fn try_declare(&mut self, decls: &[ParamDecl]) -> Result<()> {
         let fresh = self.layout.declare(decls.iter(), &self.device.target()).map_err(|error| match error {
             LayoutError::TooLarge { name, bytes } => Error::Device(DeviceError::LimitExceeded {
                 what: format!("parameter {name:?}"),
@@ -118,6 +128,7 @@ impl Params {
             }
         })?;
         let planned = self.bytes();
+        self.device.check_memory(planned)?;
         for (i, &size) in self.layout.buffer_bytes().iter().enumerate().skip(self.buffers.len()) {
             let label = format!("parameters {i}");
             let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
