@@ -1,9 +1,12 @@
 // computes: the filter gradient dw[k,r,s,c] = sum over images and output pixels of dy[n,p,q,k] * x[n,h,w,c], in parts
 // source: implicit GEMM (cuDNN, arXiv:1410.0759) with the register tile of gemm_cpu.wgsl
 // bindings: x [N,H,W,C], dy [N,P,Q,K], partial [parts, K, R, S, C/groups]
-// grid: x = tiles of SG columns (r, s, four c) x 16 k, y = parts of the rows (n, p), z = group; one subgroup each
-// cost: 2*K*R*S*C/groups FLOP an output pixel; per four pixels 4 loads a lane and 16 broadcast loads
+// grid: x = tiles of LANE*SG columns (r, s, four c) x SHARED k, y = parts of the rows (n, p), z = group; one subgroup each
+// cost: 2*K*R*S*C/groups FLOP an output pixel; per four pixels 4*LANE loads a lane and SHARED broadcast loads
 override SG: u32 = 8u;
+// The register tile, see gemm_cpu.wgsl: a lane has LANE columns.
+override LANE: u32 = 1u;
+override SHARED: u32 = 16u;
 
 struct Args {
   rows: u32, rows_part: u32, tiles_k: u32, k: u32, kg: u32, c: u32, cg: u32,
@@ -15,62 +18,84 @@ struct Args {
 @group(0) @binding(2) var<storage, read> dy: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4f>;
 
-const REGISTERS: u32 = (16u + SG - 1u) / SG;
+const REGISTERS: u32 = (SHARED + SG - 1u) / SG;
+const QUADS: u32 = SHARED / 4u;
+
+// A lane's column: the first of its four channels in vec4s, and its tap's distance from the window's corner.
+struct Column { c4: u32, tap_h: u32, tap_w: u32 }
+
+// Columns behind the last one repeat it; they are not stored.
+fn column_of(column: u32) -> Column {
+  let cg4 = args.cg / 4u;
+  let own = min(column, args.r * args.s * cg4 - 1u);
+  let tap = own / cg4;
+  return Column(own - tap * cg4, tap / args.s * args.dil_h, tap % args.s * args.dil_w);
+}
 
 @compute @workgroup_size(SG)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_id) lid: vec3u) {
   let group = wid.z;
-  let cg4 = args.cg / 4u;
-  let columns = args.r * args.s * cg4;
-  // Lanes behind the last column repeat it and store nothing.
-  let column = (wid.x / args.tiles_k) * SG + lid.x;
-  let own = min(column, columns - 1u);
-  let k0 = (wid.x % args.tiles_k) * 16u;
-  let c4 = own % cg4;
-  let tap_h = own / cg4 / args.s * args.dil_h;
-  let tap_w = own / cg4 % args.s * args.dil_w;
+  let columns = args.r * args.s * (args.cg / 4u);
+  let column = ((wid.x / args.tiles_k) * SG + lid.x) * LANE;
+  let k0 = (wid.x % args.tiles_k) * SHARED;
+#for l in LANE
+  let own{l} = column_of(column + {l}u);
+#endfor
   let row_end = min(args.rows, (wid.y + 1u) * args.rows_part);
 
-  // r_dw[i]: filter k0 + i at the lane's four channels; r_x[i]: the lane's four channels under output pixel q + i.
-  var r_dw: array<vec4f, 16>;
-  var r_x: array<vec4f, 4>;
+  // r_dw[l * SHARED + i]: filter k0 + i at column l; r_x[4l + i]: the channels of column l under output pixel q + i.
+  var r_dw: array<vec4f, LANE * SHARED>;
+  var r_x: array<vec4f, 4u * LANE>;
   var r_dy: array<vec4f, REGISTERS>;
   // Loops test at their end, see conv2d_cpu.wgsl.
   var row = wid.y * args.rows_part;
   loop {
     let n = row / args.p;
+#for l in LANE
     // Unsigned wrap-around makes positions left of the image huge; they fail the comparison with the extent.
-    let h = row % args.p * args.stride_h + tap_h - args.pad_h;
-    let line = ((n * args.h + h) * args.w * args.c + group * args.cg) / 4u + c4;
+    let h{l} = (row - n * args.p) * args.stride_h + own{l}.tap_h - args.pad_h;
+    let line{l} = ((n * args.h + h{l}) * args.w * args.c + group * args.cg) / 4u + own{l}.c4;
+#endfor
     var q = 0u;
     loop {
+#for l in LANE
 #for i in 4
-      let w{i} = (q + {i}u) * args.stride_w + tap_w - args.pad_w;
-      let inside{i} = h < args.h && w{i} < args.w && q + {i}u < args.q;
-      r_x[{i}u] = select(vec4f(0.0), x[select(0u, line + w{i} * (args.c / 4u), inside{i})], inside{i});
+      let w{l}_{i} = (q + {i}u) * args.stride_w + own{l}.tap_w - args.pad_w;
+      let inside{l}_{i} = h{l} < args.h && w{l}_{i} < args.w && q + {i}u < args.q;
+      let from{l}_{i} = select(0u, line{l} + w{l}_{i} * (args.c / 4u), inside{l}_{i});
+      r_x[{l}u * 4u + {i}u] = select(vec4f(0.0), x[from{l}_{i}], inside{l}_{i});
+#endfor
 #endfor
       for (var i = 0u; i < REGISTERS; i++) {
-        let v = min(i * SG + lid.x, 15u);
-        let k = min(k0 + (v % 4u) * 4u, args.kg - 4u);
-        let at = (row * args.q + min(q + v / 4u, args.q - 1u)) * args.k + group * args.kg + k;
+        let v = min(i * SG + lid.x, SHARED - 1u);
+        let k = min(k0 + (v % QUADS) * 4u, args.kg - 4u);
+        let at = (row * args.q + min(q + v / QUADS, args.q - 1u)) * args.k + group * args.kg + k;
         r_dy[i] = dy[at / 4u];
       }
-#for i in 16
-      let r_s{i} = subgroupBroadcast(r_dy[{i}u / SG], {i}u % SG);
-      r_dw[{i}u % 4u * 4u] += r_s{i}.x * r_x[{i}u / 4u];
-      r_dw[{i}u % 4u * 4u + 1u] += r_s{i}.y * r_x[{i}u / 4u];
-      r_dw[{i}u % 4u * 4u + 2u] += r_s{i}.z * r_x[{i}u / 4u];
-      r_dw[{i}u % 4u * 4u + 3u] += r_s{i}.w * r_x[{i}u / 4u];
+      // Each sum is touched once for the four pixels: it comes from the stack and goes back there.
+#for g in SHARED / 4
+#for i in 4
+      let r_s{g}_{i} = subgroupBroadcast(r_dy[({g}u + {i}u * QUADS) / SG], ({g}u + {i}u * QUADS) % SG);
+#endfor
+#for l in LANE
+#for j in 4
+      r_dw[{l}u * SHARED + {g}u * 4u + {j}u] += r_s{g}_0[{j}u] * r_x[{l}u * 4u] + r_s{g}_1[{j}u] * r_x[{l}u * 4u + 1u]
+                                             + r_s{g}_2[{j}u] * r_x[{l}u * 4u + 2u] + r_s{g}_3[{j}u] * r_x[{l}u * 4u + 3u];
+#endfor
+#endfor
 #endfor
       continuing { q += 4u; break if q >= args.q; }
     }
     continuing { row += 1u; break if row >= row_end; }
   }
 
-  if (column >= columns) { return; }
-#for i in 16
-  if (k0 + {i}u < args.kg) {
-    partial[(wid.y * args.k + group * args.kg + k0 + {i}u) * columns + column] = r_dw[{i}u];
+#for l in LANE
+  if (column + {l}u < columns) {
+#for i in SHARED
+    if (k0 + {i}u < args.kg) {
+      partial[(wid.y * args.k + group * args.kg + k0 + {i}u) * columns + column + {l}u] = r_dw[{l}u * SHARED + {i}u];
+    }
+#endfor
   }
 #endfor
 }

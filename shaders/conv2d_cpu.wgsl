@@ -1,10 +1,10 @@
 // computes: conv2d (y from x and w, with epilogue), or with BACKWARD_INPUT its input gradient (dx from dy and w)
 // source: implicit GEMM (cuDNN, arXiv:1410.0759) with the register tile of gemm_cpu.wgsl
 // bindings: x = source [N,Hs,Ws,Cs], w [K,R,S,C/groups], y = target [N,Ht,Wt,Ct], bias, residual
-// grid: (x, y) = tiles of 4*SG target pixels x 16 target channels folded in two dimensions, z = group; one subgroup each
-// cost: 2*R*S*Cs/groups FLOP a target element; per four source channels of a tap 4 loads a lane and 16 broadcast loads
+// grid: (x, y) = tiles of 4*LANE*SG target pixels x SHARED target channels folded, z = group; one subgroup each
+// cost: 2*R*S*Cs/groups FLOP a target element; per four source channels of a tap 4*LANE loads a lane and SHARED broadcast loads
 //
-// Lanes lie along target pixels, four each; sixteen target channels are shared. With BACKWARD_INPUT and a stride the target
+// Lanes lie along target pixels, 4*LANE each; SHARED target channels are shared. With BACKWARD_INPUT and a stride the target
 // pixels are walked phase by phase (all those with equal h % stride and w % stride together, a workgroup has one phase):
 // the taps that hit anything are then every stride-th one, and no others are visited. The forward pass has one phase.
 //
@@ -12,6 +12,9 @@
 // test at the head, and three nested loops of three or four rounds each would waste a third of their time so.
 #import epilogue
 override SG: u32 = 8u;
+// The register tile, see gemm_cpu.wgsl.
+override LANE: u32 = 1u;
+override SHARED: u32 = 16u;
 // Constants, so that divisions by them become shifts.
 override STRIDE_H: u32 = 1u;
 override STRIDE_W: u32 = 1u;
@@ -30,7 +33,8 @@ struct Args {
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 #endif
 
-const REGISTERS: u32 = (16u + SG - 1u) / SG;
+const REGISTERS: u32 = (SHARED + SG - 1u) / SG;
+const QUADS: u32 = SHARED / 4u;
 
 // A target pixel: image, row and column within the phase, and whether it lies before the phase's last one.
 struct Pixel { n: u32, i: u32, j: u32, known: bool }
@@ -87,13 +91,13 @@ fn load_x(index: u32, c4: u32) -> vec4f {
   return select(v, vec4f(0.0), index == NOTHING);
 }
 
-// One of the sixteen shared vec4s for source channels 4*c4.. and tap: forward, target channel v at four source channels;
-// backward, source channel v/4 at four target channels.
+// One of the shared vec4s for source channels 4*c4.. and tap: forward, target channel v at four source channels;
+// backward, source channel v / QUADS at four target channels.
 fn load_w(v: u32, c0: u32, c4: u32, tap: u32, group: u32) -> vec4f {
   let taps = args.r * args.s;
 #ifdef BACKWARD_INPUT
-  let k = group * args.csg + c4 * 4u + v / 4u;
-  let c = min(c0 + (v % 4u) * 4u, args.ctg - 4u);
+  let k = group * args.csg + c4 * 4u + v / QUADS;
+  let c = min(c0 + (v % QUADS) * 4u, args.ctg - 4u);
   return w[((k * taps + tap) * args.ctg + c) / 4u];
 #else
   let k = group * args.ctg + min(c0 + v, args.ctg - 1u);
@@ -120,12 +124,15 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   let group = wid.z;
   let strip = tile / args.tiles_c;
   let phase = strip / args.phase_strips;
-  let m0 = ((strip - phase * args.phase_strips) * SG + lid.x) * 4u;
-  let c0 = (tile % args.tiles_c) * 16u;
-  let t0 = first_pixel(m0);
-  let t1 = next_pixel(t0, m0 + 1u);
-  let t2 = next_pixel(t1, m0 + 2u);
-  let t3 = next_pixel(t2, m0 + 3u);
+  let m0 = ((strip - phase * args.phase_strips) * SG + lid.x) * 4u * LANE;
+  let c0 = (tile % args.tiles_c) * SHARED;
+  var t = first_pixel(m0);
+#for l in LANE
+#for i in 4
+  let t{l}_{i} = t;
+  t = next_pixel(t, m0 + {l}u * 4u + {i}u + 1u);
+#endfor
+#endfor
 #ifdef BACKWARD_INPUT
   let r_first = select(0u, (phase / STRIDE_W + args.pad_h) % STRIDE_H, args.tap_h > 1u);
   let s_first = select(0u, (phase % STRIDE_W + args.pad_w) % STRIDE_W, args.tap_w > 1u);
@@ -134,39 +141,55 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   let s_first = 0u;
 #endif
 
-  var r_y: array<vec4f, 16>;
-  var r_x: array<vec4f, 4>;
+  // r_y[l * SHARED + i]: target channel i of the lane's pixels 4l..4l+3; r_x[4l + j]: these pixels at source channel j.
+  var r_y: array<vec4f, LANE * SHARED>;
+  var r_x: array<vec4f, 4u * LANE>;
   var r_w: array<vec4f, REGISTERS>;
   var r = r_first;
   loop {
     var s = s_first;
     loop {
+#for l in LANE
 #for i in 4
-      let from{i} = source_index(t{i}, phase, r, s, group);
+      let from{l}_{i} = source_index(t{l}_{i}, phase, r, s, group);
+#endfor
 #endfor
       let tap = min(r, args.r - 1u) * args.s + min(s, args.s - 1u);
       var c4 = 0u;
       loop {
+#for l in LANE
 #for i in 4
-        let r_in{i} = load_x(from{i}, c4);
+        let r_in{l}_{i} = load_x(from{l}_{i}, c4);
 #endfor
 #for i in 4
-        r_x[{i}u] = vec4f(r_in0[{i}u], r_in1[{i}u], r_in2[{i}u], r_in3[{i}u]);
+        r_x[{l}u * 4u + {i}u] = vec4f(r_in{l}_0[{i}u], r_in{l}_1[{i}u], r_in{l}_2[{i}u], r_in{l}_3[{i}u]);
+#endfor
 #endfor
         for (var i = 0u; i < REGISTERS; i++) {
-          r_w[i] = load_w(min(i * SG + lid.x, 15u), c0, c4, tap, group);
+          r_w[i] = load_w(min(i * SG + lid.x, SHARED - 1u), c0, c4, tap, group);
         }
-#for i in 16
-        let r_s{i} = subgroupBroadcast(r_w[{i}u / SG], {i}u % SG);
+        // Each sum is touched once for the four channels: it comes from the stack and goes back there.
 #ifdef BACKWARD_INPUT
-        r_y[{i}u % 4u * 4u] += r_s{i}.x * r_x[{i}u / 4u];
-        r_y[{i}u % 4u * 4u + 1u] += r_s{i}.y * r_x[{i}u / 4u];
-        r_y[{i}u % 4u * 4u + 2u] += r_s{i}.z * r_x[{i}u / 4u];
-        r_y[{i}u % 4u * 4u + 3u] += r_s{i}.w * r_x[{i}u / 4u];
-#else
-        r_y[{i}u] += r_s{i}.x * r_x[0] + r_s{i}.y * r_x[1] + r_s{i}.z * r_x[2] + r_s{i}.w * r_x[3];
-#endif
+#for g in SHARED / 4
+#for i in 4
+        let r_s{g}_{i} = subgroupBroadcast(r_w[({g}u + {i}u * QUADS) / SG], ({g}u + {i}u * QUADS) % SG);
 #endfor
+#for l in LANE
+#for j in 4
+        r_y[{l}u * SHARED + {g}u * 4u + {j}u] += r_s{g}_0[{j}u] * r_x[{l}u * 4u] + r_s{g}_1[{j}u] * r_x[{l}u * 4u + 1u]
+                                              + r_s{g}_2[{j}u] * r_x[{l}u * 4u + 2u] + r_s{g}_3[{j}u] * r_x[{l}u * 4u + 3u];
+#endfor
+#endfor
+#endfor
+#else
+#for i in SHARED
+        let r_s{i} = subgroupBroadcast(r_w[{i}u / SG], {i}u % SG);
+#for l in LANE
+        r_y[{l}u * SHARED + {i}u] += r_s{i}.x * r_x[{l}u * 4u] + r_s{i}.y * r_x[{l}u * 4u + 1u]
+                                   + r_s{i}.z * r_x[{l}u * 4u + 2u] + r_s{i}.w * r_x[{l}u * 4u + 3u];
+#endfor
+#endfor
+#endif
         continuing { c4 += 1u; break if c4 >= args.csg / 4u; }
       }
       continuing { s += args.tap_w; break if s >= args.s; }
@@ -174,10 +197,13 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     continuing { r += args.tap_h; break if r >= args.r; }
   }
 
+#for l in LANE
 #for i in 4
-#for j in 4
-  store(t{i}, phase, group, c0 + {j}u * 4u,
-        vec4f(r_y[{j}u * 4u][{i}u], r_y[{j}u * 4u + 1u][{i}u], r_y[{j}u * 4u + 2u][{i}u], r_y[{j}u * 4u + 3u][{i}u]));
+#for j in SHARED / 4
+  store(t{l}_{i}, phase, group, c0 + {j}u * 4u,
+        vec4f(r_y[{l}u * SHARED + {j}u * 4u][{i}u], r_y[{l}u * SHARED + {j}u * 4u + 1u][{i}u],
+              r_y[{l}u * SHARED + {j}u * 4u + 2u][{i}u], r_y[{l}u * SHARED + {j}u * 4u + 3u][{i}u]));
+#endfor
 #endfor
 #endfor
 }

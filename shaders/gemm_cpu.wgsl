@@ -1,10 +1,14 @@
 // computes: y = act(a b + bias + residual) in f32, as gemm.wgsl, for software adapters: no barriers, no workgroup memory
 // source: Goto and van de Geijn 2008 (register blocking); lanes share one operand by subgroup broadcast
 // bindings: lane = the operand along whose outputs the lanes lie, spread = the other one, y [m,n], bias, residual
-// grid: (x, y) = tiles of 4*SG x 16 outputs folded in two dimensions, z = batch * parts of k; one subgroup a workgroup
-// cost: 2*m*n*k FLOP; 16 broadcast loads and 4 loads a lane per 256 multiply-adds a lane
+// grid: (x, y) = tiles of 4*LANE*SG x SHARED outputs folded in two dimensions, z = batch * parts of k; one subgroup each
+// cost: 2*m*n*k FLOP; SHARED broadcast loads and 4*LANE loads a lane per 16*LANE*SHARED multiply-adds a lane
 #import epilogue
 override SG: u32 = 8u;
+// Outputs of a lane in vec4s, and outputs of the shared operand: a load costs a software adapter as much as sixty
+// multiply-adds, so the largest tile that the extents fill wins, although its sums live on the stack.
+override LANE: u32 = 1u;
+override SHARED: u32 = 16u;
 
 struct Args {
   m: u32, n: u32, k: u32, k_chunk: u32, batch: u32,
@@ -30,8 +34,9 @@ struct Args {
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 #endif
 
-// Registers that hold the 16 shared vec4s of four steps of k.
-const REGISTERS: u32 = (16u + SG - 1u) / SG;
+// Registers that hold the shared vec4s of four steps of k, one a lane each, and vec4s of one of these steps.
+const REGISTERS: u32 = (SHARED + SG - 1u) / SG;
+const QUADS: u32 = SHARED / 4u;
 
 #ifdef LANES_ALONG_M
 fn lane_extent() -> u32 { return args.m; }
@@ -110,66 +115,82 @@ fn store(member: u32, row: u32, column: u32, value: vec4f) {
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_id) lid: vec3u) {
   let tile = wid.y * nwg.x + wid.x;
   let member = wid.z % args.batch;
-  let o_lane = ((tile / args.tiles_shared) * SG + lid.x) * 4u;
-  let o_shared = (tile % args.tiles_shared) * 16u;
+  let o_lane = ((tile / args.tiles_shared) * SG + lid.x) * 4u * LANE;
+  let o_shared = (tile % args.tiles_shared) * SHARED;
   let k_begin = wid.z / args.batch * args.k_chunk;
   let k_end = min(args.k, k_begin + args.k_chunk);
   let lane_base = args.lane_offset + member * args.lane_stride;
   let shared_base = args.shared_offset + member * args.shared_stride;
 
-  // r_y[i]: shared output i against the lane's four outputs; r_lane[q]: the lane's four outputs at k + q.
-  var r_y: array<vec4f, 16>;
-  var r_lane: array<vec4f, 4>;
+  // r_y[l * SHARED + i]: shared output i against the lane's outputs 4l..4l+3; r_lane[4l + q]: these outputs at k + q.
+  var r_y: array<vec4f, LANE * SHARED>;
+  var r_lane: array<vec4f, 4u * LANE>;
   var r_shared: array<vec4f, REGISTERS>;
   // The loop tests at its end, see conv2d_cpu.wgsl.
   var p = k_begin;
   loop {
+#for l in LANE
 #ifdef LANE_K_MAJOR
 #for i in 4
-    let r_in{i} = load_lane(lane_base, o_lane + {i}u, p, k_end);
+    let r_in{l}_{i} = load_lane(lane_base, o_lane + {l}u * 4u + {i}u, p, k_end);
 #endfor
 #for i in 4
-    r_lane[{i}u] = vec4f(r_in0[{i}u], r_in1[{i}u], r_in2[{i}u], r_in3[{i}u]);
+    r_lane[{l}u * 4u + {i}u] = vec4f(r_in{l}_0[{i}u], r_in{l}_1[{i}u], r_in{l}_2[{i}u], r_in{l}_3[{i}u]);
 #endfor
 #else
     // Past the end of k the shared operand is 0, so any finite value will do here: the last row's.
 #for i in 4
-    r_lane[{i}u] = load_lane(lane_base, o_lane, min(p + {i}u, k_end - 1u), k_end);
+    r_lane[{l}u * 4u + {i}u] = load_lane(lane_base, o_lane + {l}u * 4u, min(p + {i}u, k_end - 1u), k_end);
 #endfor
 #endif
-    // Sixteen vec4s, one a lane: output i at k..k+3 (K-major), or outputs 4(i%4)..+3 at k + i/4.
+#endfor
+    // The shared vec4s, one a lane: output v at k..k+3 (K-major), or outputs 4(v % QUADS)..+3 at k + v / QUADS.
     for (var r = 0u; r < REGISTERS; r++) {
-      let v = min(r * SG + lid.x, 15u);
+      let v = min(r * SG + lid.x, SHARED - 1u);
 #ifdef SHARED_K_MAJOR
       r_shared[r] = load_shared(shared_base, o_shared + v, p, k_end);
 #else
-      r_shared[r] = load_shared(shared_base, o_shared + (v % 4u) * 4u, p + v / 4u, k_end);
+      r_shared[r] = load_shared(shared_base, o_shared + (v % QUADS) * 4u, p + v / QUADS, k_end);
 #endif
     }
-#for i in 16
-    let r_s{i} = subgroupBroadcast(r_shared[{i}u / SG], {i}u % SG);
+    // Each sum is touched once for the four steps: it comes from the stack and goes back there.
 #ifdef SHARED_K_MAJOR
-    r_y[{i}u] += r_s{i}.x * r_lane[0] + r_s{i}.y * r_lane[1] + r_s{i}.z * r_lane[2] + r_s{i}.w * r_lane[3];
-#else
-    r_y[{i}u % 4u * 4u] += r_s{i}.x * r_lane[{i}u / 4u];
-    r_y[{i}u % 4u * 4u + 1u] += r_s{i}.y * r_lane[{i}u / 4u];
-    r_y[{i}u % 4u * 4u + 2u] += r_s{i}.z * r_lane[{i}u / 4u];
-    r_y[{i}u % 4u * 4u + 3u] += r_s{i}.w * r_lane[{i}u / 4u];
-#endif
+#for i in SHARED
+    let r_s{i} = subgroupBroadcast(r_shared[{i}u / SG], {i}u % SG);
+#for l in LANE
+    r_y[{l}u * SHARED + {i}u] += r_s{i}.x * r_lane[{l}u * 4u] + r_s{i}.y * r_lane[{l}u * 4u + 1u]
+                               + r_s{i}.z * r_lane[{l}u * 4u + 2u] + r_s{i}.w * r_lane[{l}u * 4u + 3u];
 #endfor
+#endfor
+#else
+#for g in SHARED / 4
+#for i in 4
+    let r_s{g}_{i} = subgroupBroadcast(r_shared[({g}u + {i}u * QUADS) / SG], ({g}u + {i}u * QUADS) % SG);
+#endfor
+#for l in LANE
+#for j in 4
+    r_y[{l}u * SHARED + {g}u * 4u + {j}u] += r_s{g}_0[{j}u] * r_lane[{l}u * 4u] + r_s{g}_1[{j}u] * r_lane[{l}u * 4u + 1u]
+                                          + r_s{g}_2[{j}u] * r_lane[{l}u * 4u + 2u] + r_s{g}_3[{j}u] * r_lane[{l}u * 4u + 3u];
+#endfor
+#endfor
+#endfor
+#endif
     continuing { p += 4u; break if p >= k_end; }
   }
 
+#for l in LANE
 #ifdef LANES_ALONG_M
 #for i in 4
-#for j in 4
-  store(wid.z, o_lane + {i}u, o_shared + {j}u * 4u,
-        vec4f(r_y[{j}u * 4u][{i}u], r_y[{j}u * 4u + 1u][{i}u], r_y[{j}u * 4u + 2u][{i}u], r_y[{j}u * 4u + 3u][{i}u]));
+#for j in SHARED / 4
+  store(wid.z, o_lane + {l}u * 4u + {i}u, o_shared + {j}u * 4u,
+        vec4f(r_y[{l}u * SHARED + {j}u * 4u][{i}u], r_y[{l}u * SHARED + {j}u * 4u + 1u][{i}u],
+              r_y[{l}u * SHARED + {j}u * 4u + 2u][{i}u], r_y[{l}u * SHARED + {j}u * 4u + 3u][{i}u]));
 #endfor
 #endfor
 #else
-#for i in 16
-  store(wid.z, o_shared + {i}u, o_lane, r_y[{i}u]);
+#for i in SHARED
+  store(wid.z, o_shared + {i}u, o_lane + {l}u * 4u, r_y[{l}u * SHARED + {i}u]);
 #endfor
 #endif
+#endfor
 }

@@ -3,7 +3,8 @@
 //! * `#import NAME` is replaced by `shaders/lib/NAME.wgsl`, once;
 //! * `#ifdef NAME` … `#else` … `#endif`, nestable (`#ifndef` likewise);
 //! * `#for i in 4` … `#endfor` repeats its lines with `{i}` replaced by 0, 1, 2, 3 (nestable): for the places where WGSL
-//!   demands constants, such as the lane of a broadcast, and for register tiles that must stay in registers;
+//!   demands constants, such as the lane of a broadcast, and for register tiles that must stay in registers; the count may
+//!   also be an `override` of the file, or a part of one (`#for i in TILE / 4`);
 //! * `override NAME: u32 = 4u;` keeps its default or becomes `const NAME: u32 = VALUE;`, so that constants specialise
 //!   array lengths too and every writer of naga sees plain WGSL;
 //! * an aliased binding (an operand that shares its storage with a result) loses its declaration, and its reads go to the
@@ -46,7 +47,7 @@ struct Expander<'k> {
 
 impl Expander<'_> {
     fn text(&mut self, text: &str, file: &str) -> Result<(), String> {
-        let text = &unroll(text, file)?;
+        let text = &unroll(text, file, &|name| self.constant(text, name))?;
         // One entry per open #ifdef: whether its current branch is taken.
         let mut branches: Vec<bool> = Vec::new();
         for (number, line) in text.lines().enumerate() {
@@ -78,6 +79,16 @@ impl Expander<'_> {
         if branches.is_empty() { Ok(()) } else { Err(format!("{file}.wgsl: an #ifdef is not closed")) }
     }
 
+    /// The value of an `override` of `text`: as set, or its default.
+    fn constant(&self, text: &str, name: &str) -> Option<u32> {
+        let set = self.key.constants().find(|(constant, _)| *constant == name).map(|(_, value)| value);
+        let declaration = |line: &str| {
+            let (declared, default) = line.strip_prefix("override ")?.split_once(": u32 = ")?;
+            (declared == name).then(|| default.trim_end_matches("u;").parse().ok())?
+        };
+        set.or_else(|| text.lines().find_map(declaration))
+    }
+
     fn line(&mut self, line: &str, at: &impl Fn(&str) -> String) -> Result<(), String> {
         if let Some(rest) = line.strip_prefix("override ") {
             let (name, tail) = rest.split_once(':').ok_or_else(|| at("an override needs a type"))?;
@@ -104,7 +115,7 @@ impl Expander<'_> {
 }
 
 /// Expands the innermost `#for` blocks until none is left.
-fn unroll(text: &str, file: &str) -> Result<String, String> {
+fn unroll(text: &str, file: &str, constant: &dyn Fn(&str) -> Option<u32>) -> Result<String, String> {
     let mut lines: Vec<String> = text.lines().map(str::to_string).collect();
     while let Some(end) = lines.iter().position(|line| line.trim() == "#endfor") {
         let start = lines[..end].iter().rposition(|line| line.trim_start().starts_with("#for "));
@@ -112,7 +123,12 @@ fn unroll(text: &str, file: &str) -> Result<String, String> {
         let head = lines[start].trim_start().trim_start_matches("#for ").to_string();
         let (name, count) =
             head.split_once(" in ").ok_or_else(|| format!("{file}.wgsl: wanted `#for i in N`: {head}"))?;
-        let count: u32 = count.trim().parse().map_err(|_| format!("{file}.wgsl: {count:?} is no number of repeats"))?;
+        let value = |word: &str| word.trim().parse().ok().or_else(|| constant(word.trim()));
+        let repeats = match count.split_once('/') {
+            Some((whole, parts)) => value(whole).zip(value(parts)).and_then(|(whole, parts)| whole.checked_div(parts)),
+            None => value(count),
+        };
+        let count = repeats.ok_or_else(|| format!("{file}.wgsl: {count:?} is no number of repeats"))?;
         let pattern = format!("{{{}}}", name.trim());
         let body = lines[start + 1..end].to_vec();
         let repeated =
@@ -175,12 +191,21 @@ mod tests {
     }
 
     #[test]
+    fn repeats_count_by_constants() {
+        let mut key = key("override N: u32 = 2u;\n#for i in N\na{i}\n#endfor\n#for i in N / 2\nb{i}\n#endfor");
+        assert_eq!(expand(&key).as_deref(), Ok("const N: u32 = 2u;\na0\na1\nb0\n"));
+        key.set("N", 4);
+        assert_eq!(expand(&key).as_deref(), Ok("const N: u32 = 4u;\na0\na1\na2\na3\nb0\nb1\n"));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let mut unknown = key("x");
         unknown.set("A", 1);
         assert!(expand(&unknown).is_err_and(|e| e.contains("constant A")));
         assert!(expand(&key("#ifdef A\n")).is_err_and(|e| e.contains("not closed")));
         assert!(expand(&key("#for i in 2\nx")).is_err_and(|e| e.contains("not closed")));
+        assert!(expand(&key("#for i in M\nx\n#endfor")).is_err_and(|e| e.contains("no number")));
         assert!(expand(&key("#endfor")).is_err_and(|e| e.contains("without #for")));
         assert!(expand(&key("#endif\n")).is_err_and(|e| e.contains("test.wgsl:1")));
         assert!(expand(&key("#import nowhere\n")).is_err_and(|e| e.contains("no such library")));

@@ -1,5 +1,6 @@
 //! The matrix product that linear layers and convolutions share: not an operation, but how several of them lower.
 
+use super::register_tile::RegisterTile;
 use super::{Activation, BufId, Lower, Tier};
 
 /// Where a matrix lies: element `(row, column)` at `offset + row * ld + column`, or with the two swapped.
@@ -50,9 +51,6 @@ pub(super) struct Gemm {
 
 /// Tile of the `base` kernel.
 const BASE_TILE: usize = 64;
-/// Outputs of one lane of the `cpu` kernel along the lanes, and shared outputs.
-const CPU_LANE_TILE: usize = 4;
-const CPU_SHARED_TILE: usize = 16;
 
 impl Gemm {
     /// Records the dispatches.
@@ -79,7 +77,7 @@ impl Gemm {
     fn splits(&self, cx: &Lower<'_>) -> usize {
         let (tiles, enough, least) = match cx.tier() {
             Tier::Base => (self.m.div_ceil(BASE_TILE) * self.n.div_ceil(BASE_TILE), 64, 512),
-            Tier::Cpu => (self.m.div_ceil(32) * self.n.div_ceil(CPU_SHARED_TILE), 8, 512),
+            Tier::Cpu => (self.m.div_ceil(32) * self.n.div_ceil(16), 8, 512),
         };
         let room = cx.target().workspace_bytes as usize / (4 * self.batch * self.m * self.n).max(1);
         let wanted = enough / (tiles * self.batch).max(1);
@@ -146,12 +144,14 @@ impl Gemm {
         (splits, chunk): (usize, usize),
     ) {
         let lanes = cx.target().subgroup_size as usize;
-        let lane_tile = lanes * CPU_LANE_TILE;
-        let padded = |x: usize, y: usize| x.div_ceil(lane_tile) * lane_tile * y.div_ceil(CPU_SHARED_TILE);
+        let copies = self.batch * splits;
+        let tile = |lane, shared| RegisterTile::choose(lane, shared, copies, lanes);
+        let time = |lane, shared| tile(lane, shared).time(lane, shared, copies, lanes);
         // The lanes go along the side that wastes fewer of them.
-        let lanes_along_m = padded(self.m, self.n) < padded(self.n, self.m);
+        let lanes_along_m = time(self.m, self.n) < time(self.n, self.m);
         let (lane, shared) = if lanes_along_m { (self.a, self.b) } else { (self.b, self.a) };
         let (lane_extent, shared_extent) = if lanes_along_m { (self.m, self.n) } else { (self.n, self.m) };
+        let tile = tile(lane_extent, shared_extent);
         // "K-major" = contiguous along k: a as it stands, b transposed.
         let lane_k = lane.transposed != lanes_along_m;
         let shared_k = shared.transposed == lanes_along_m;
@@ -160,8 +160,8 @@ impl Gemm {
         let shared_vector =
             shared.is_aligned(self.batch) && if shared_k { k_aligned } else { shared_extent.is_multiple_of(4) };
         let whole_y = y.is_aligned(self.batch * splits) && self.n.is_multiple_of(4);
-        let tiles_shared = shared_extent.div_ceil(CPU_SHARED_TILE);
-        let tiles = lane_extent.div_ceil(lane_tile) * tiles_shared;
+        let tiles_shared = shared_extent.div_ceil(tile.shared);
+        let tiles = lane_extent.div_ceil(4 * tile.lane * lanes) * tiles_shared;
         let (x, rows) = fold(tiles, cx.target().max_groups as usize);
         cx.dispatch("gemm_cpu")
             .part(part)
@@ -180,6 +180,8 @@ impl Gemm {
             .define_if(epilogue.residual.is_some(), "RESIDUAL")
             .define_if(accumulate, "ACCUMULATE")
             .set("SG", lanes as u32)
+            .set("LANE", tile.lane as u32)
+            .set("SHARED", tile.shared as u32)
             .set("ACT", epilogue.activation.code())
             .args(&[("m", self.m), ("n", self.n), ("k", self.k), ("k_chunk", chunk), ("batch", self.batch)])
             .args(&[("lane_ld", lane.ld), ("shared_ld", shared.ld), ("ldy", y.ld), ("tiles_shared", tiles_shared)])

@@ -140,10 +140,21 @@ impl<'g> Value<'g> {
     }
 }
 
-/// All four forms, extents of one, not divisible by four, long sums (split), with every epilogue.
+/// All four forms, extents of one, not divisible by four, long sums (split), every register tile, every epilogue.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let extents = [(1, 1, 1), (3, 5, 7), (64, 32, 48), (17, 10, 64), (65, 67, 33), (1, 130, 9), (8, 10, 5000), (130, 16, 144)];
+    let extents = [
+        (1, 1, 1),
+        (3, 5, 7),
+        (64, 32, 48),
+        (17, 10, 64),
+        (65, 67, 33),
+        (1, 130, 9),
+        (8, 10, 5000),
+        (130, 16, 144),
+        (513, 32, 12),
+        (100, 1056, 5),
+    ];
     for (i, (m, n, k)) in extents.into_iter().enumerate() {
         for form in 0..4 {
             let op = MatMul { transpose_a: form & 1 != 0, transpose_b: form & 2 != 0, ..MatMul::default() };

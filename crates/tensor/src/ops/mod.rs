@@ -13,6 +13,7 @@ mod gemm;
 mod lower;
 mod op_def;
 mod pixel_rows;
+mod register_tile;
 mod strips;
 
 pub use activation::Activation;

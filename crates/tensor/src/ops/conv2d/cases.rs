@@ -8,11 +8,11 @@ fn config(stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2], groups:
 }
 
 /// Channels not divisible by four, batch 1, images of one pixel, stride above the filter, dilation, groups, depthwise, no
-/// padding, padding wider than the filter, rectangular filters, several chunks and long sums.
+/// padding, padding wider than the filter, rectangular filters, several chunks, long sums and every register tile.
 pub fn cases() -> Vec<Case> {
     let plain = Conv2dConfig::default();
     let same = config([1, 1], [1, 1], [1, 1], 1);
-    let geometries: [(&str, [usize; 4], [usize; 4], Conv2dConfig); 20] = [
+    let geometries: [(&str, [usize; 4], [usize; 4], Conv2dConfig); 23] = [
         ("3x3 same", [2, 4, 6, 5], [8, 4, 3, 3], same),
         ("3 channels to 5", [2, 3, 7, 6], [5, 3, 3, 3], same),
         ("batch 1, one pixel", [1, 4, 1, 1], [4, 4, 3, 3], same),
@@ -32,6 +32,9 @@ pub fn cases() -> Vec<Case> {
         ("11x11 stride 4", [1, 3, 23, 23], [4, 3, 11, 11], config([4, 4], [2, 2], [1, 1], 1)),
         ("20 filters", [1, 16, 9, 9], [20, 16, 3, 3], same),
         ("long sum", [4, 4, 24, 24], [4, 4, 3, 3], same),
+        ("register tile 2 by 16", [4, 4, 16, 16], [16, 4, 3, 3], same),
+        ("register tile 2 by 32", [2, 8, 16, 16], [32, 8, 3, 3], same),
+        ("register tile 1 by 64", [3, 8, 16, 22], [64, 8, 3, 3], same),
         ("filter as large as the image", [3, 8, 4, 4], [8, 8, 4, 4], plain),
     ];
     let mut cases = Vec::new();

@@ -2,11 +2,8 @@
 
 use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvAlgo, ConvPass, Geometry};
 use crate::ops::gemm::{EpilogueBuffers, Gemm, Matrix, fold};
+use crate::ops::register_tile::RegisterTile;
 use crate::ops::{BufId, DispatchBuilder, Lower, Tier};
-
-/// Target pixels of one lane, and target channels (filters) shared by the lanes, in the implicit kernels.
-const LANE_PIXELS: usize = 4;
-const SHARED: usize = 16;
 
 pub(super) fn forward(op: &Conv2d, cx: &mut Lower<'_>) {
     let Ok(g) = Geometry::forward(cx.x_desc(0).shape, cx.x_desc(1).shape, op.config) else { return };
@@ -189,12 +186,13 @@ fn implicit(
     let ((hs, ws, cs, csg), (ht, wt, ct, ctg)) = if backward { (to, from) } else { (from, to) };
     let (phase_h, phase_w) = (ht.div_ceil(sh), wt.div_ceil(sw));
     let phase_pixels = g.n * phase_h * phase_w;
-    let phase_strips = phase_pixels.div_ceil(lanes * LANE_PIXELS);
+    let tile = RegisterTile::choose(phase_pixels, ctg, sh * sw * g.config.groups, lanes);
+    let phase_strips = phase_pixels.div_ceil(4 * tile.lane * lanes);
     // The taps that hit anything in one phase are every stride-th one; with a dilation they are found one by one.
     let tap_step = |axis: usize| {
         if backward && g.config.dilation[axis] == 1 { g.config.stride[axis] } else { 1 }
     };
-    let tiles_c = ctg.div_ceil(SHARED);
+    let tiles_c = ctg.div_ceil(tile.shared);
     let tiles = phase_strips * sh * sw * tiles_c;
     let (x, y) = fold(tiles, cx.target().max_groups as usize);
     let kernel = cx
@@ -210,6 +208,8 @@ fn implicit(
         .define_if(epilogue.bias.is_some(), "BIAS")
         .define_if(epilogue.residual.is_some(), "RESIDUAL")
         .set("SG", lanes as u32)
+        .set("LANE", tile.lane as u32)
+        .set("SHARED", tile.shared as u32)
         .set("ACT", epilogue.activation.code())
         .set("STRIDE_H", g.config.stride[0] as u32)
         .set("STRIDE_W", g.config.stride[1] as u32)
@@ -229,8 +229,10 @@ fn implicit_weight(g: &Geometry, cx: &mut Lower<'_>, (x, dy, dw): (BufId, BufId,
     const PIXELS: usize = 512;
     let lanes = cx.target().subgroup_size as usize;
     let columns = g.window() / 4;
-    let tiles_k = g.kg().div_ceil(SHARED);
-    let tiles = columns.div_ceil(lanes) * tiles_k;
+    // The parts of the sum keep the cores busy, however few the tiles.
+    let tile = RegisterTile::choose(g.window(), g.kg(), WORKGROUPS * g.config.groups, lanes);
+    let tiles_k = g.kg().div_ceil(tile.shared);
+    let tiles = columns.div_ceil(tile.lane * lanes) * tiles_k;
     let rows = g.n * g.p;
     let size = g.k * g.window();
     let room = (cx.target().workspace_bytes as usize / (4 * size)).max(1);
@@ -246,6 +248,8 @@ fn implicit_weight(g: &Geometry, cx: &mut Lower<'_>, (x, dy, dw): (BufId, BufId,
         .bind("dy", dy)
         .bind("partial", partial)
         .set("SG", lanes as u32)
+        .set("LANE", tile.lane as u32)
+        .set("SHARED", tile.shared as u32)
         .args(&[("rows", rows), ("rows_part", rows_part), ("tiles_k", tiles_k), ("k", g.k), ("kg", g.kg())])
         .args(&[("c", g.c), ("cg", g.cg()), ("h", g.h), ("w", g.w), ("p", g.p), ("q", g.q)]);
     taps(kernel, g).grid(tiles, parts, g.config.groups);
