@@ -1,5 +1,6 @@
 //! The dispatches of each algorithm and pass.
 
+use super::winograd;
 use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvAlgo, ConvPass, Geometry};
 use crate::ops::gemm::{EpilogueBuffers, Gemm, Matrix, fold};
 use crate::ops::register_tile::RegisterTile;
@@ -25,6 +26,11 @@ pub(super) fn forward(op: &Conv2d, cx: &mut Lower<'_>) {
             }
         }
         ConvAlgo::Implicit => implicit(&g, cx, ConvPass::Forward, (x, w, y), epilogue),
+        algo @ (ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4) => {
+            if let Some(f) = algo.winograd(&g) {
+                winograd::product(f, &g, cx, ConvPass::Forward, (x, w, y), epilogue);
+            }
+        }
     }
 }
 
@@ -57,6 +63,12 @@ pub(super) fn backward_input(op: &Conv2dBackwardInput, cx: &mut Lower<'_>) {
             let epilogue = EpilogueBuffers { residual, ..Default::default() };
             implicit(&g, cx, ConvPass::BackwardInput, (dy, w, dx), epilogue);
         }
+        algo @ (ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4) => {
+            let epilogue = EpilogueBuffers { residual, ..Default::default() };
+            if let Some(f) = algo.winograd(&g) {
+                winograd::product(f, &g, cx, ConvPass::BackwardInput, (dy, w, dx), epilogue);
+            }
+        }
     }
 }
 
@@ -77,6 +89,11 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, cx: &mut Lower<'_>) {
             }
         }
         ConvAlgo::Implicit => implicit_weight(&g, cx, (x, dy, dw)),
+        algo @ (ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4) => {
+            if let Some(f) = algo.winograd(&g) {
+                winograd::filter_gradient(f, &g, cx, (x, dy, dw));
+            }
+        }
     }
 }
 

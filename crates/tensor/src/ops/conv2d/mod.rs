@@ -7,6 +7,7 @@ mod algo;
 mod cases;
 mod geometry;
 mod lower;
+mod winograd;
 
 pub use algo::{ConvAlgo, ConvPass};
 pub use cases::cases;
