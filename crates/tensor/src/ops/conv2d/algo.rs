@@ -71,7 +71,10 @@ impl ConvAlgo {
 
     /// The rules: the cheapest that is supported.
     pub fn choose(g: &Geometry, pass: ConvPass, tier: Tier) -> ConvAlgo {
-        let order = [ConvAlgo::Pointwise, ConvAlgo::Implicit];
+        // Below that the transforms cost more than the products they save.
+        let wide = tier == Tier::Cpu && g.c >= 64 && g.k >= 64;
+        let order = [Some(ConvAlgo::Pointwise), wide.then_some(ConvAlgo::WinogradF4), Some(ConvAlgo::Implicit)];
+        let order = order.into_iter().flatten();
         order.into_iter().find(|algo| algo.supports(g, pass, tier)).unwrap_or(ConvAlgo::Im2col)
     }
 }
