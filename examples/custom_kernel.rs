@@ -4,11 +4,11 @@
 //! An operation states its shapes, its gradient, its kernel and an obvious f64 reference, in this order. From then on it is
 //! like any other: the graph differentiates through it, the planner finds memory for it, plans run it. The program below
 //! checks the kernel against the reference, and the gradient against finite differences of the reference.
-#![allow(clippy::print_stdout)] // An example talks to its user.
 
 #[path = "common/args.rs"]
 mod args;
 
+use clap::Parser;
 use wgrad::prelude::*;
 use wgrad::tensor::ops::{Backward, Lower, OpDef, View, ViewMut};
 use wgrad::tensor::reference::{self, Tensors};
@@ -72,7 +72,7 @@ impl OpDef for SquaredRelu {
 }
 
 fn main() -> anyhow::Result<()> {
-    let device = args::parse(&[]).device()?;
+    let device = args::DeviceArgs::parse().open()?;
 
     // y = squared_relu(x w), loss = sum(y * c): a graph with the new operation in its middle.
     let (rows, inner, columns) = (5, 7, 3);
@@ -102,8 +102,10 @@ fn main() -> anyhow::Result<()> {
     let run = |w: Vec<f64>| reference::run(&data, &feeds, &mut [("w".to_string(), w)].into());
     let expected = run(start.clone())?;
     let difference = |got: &[f32], wanted: &[f64]| {
+        assert_eq!(got.len(), wanted.len(), "the device returned another number of elements");
         let pairs = got.iter().zip(wanted);
-        pairs.map(|(&got, wanted)| (f64::from(got) - wanted).abs()).fold(0.0, f64::max)
+        // In the total order a NaN is the largest number of all.
+        pairs.map(|(&got, wanted)| (f64::from(got) - wanted).abs()).max_by(f64::total_cmp).unwrap_or(f64::NAN)
     };
     let kernel = difference(&device_y, expected.value(y.id()));
 
@@ -120,10 +122,10 @@ fn main() -> anyhow::Result<()> {
     }
     let gradient = difference(&device_dw, &finite);
 
-    println!("{}", plan.dump());
-    println!(
+    args::say(plan.dump());
+    args::say(format_args!(
         "largest difference: kernel against reference {kernel:.1e}, gradient against finite differences {gradient:.1e}"
-    );
+    ));
     anyhow::ensure!(kernel < 1e-5 && gradient < 1e-4, "the kernel or its gradient is wrong");
     Ok(())
 }

@@ -4,7 +4,6 @@
 //! A layer is plain data with one method. It names its parameters through the [`Scope`], calls operations on values, and
 //! needs no backward pass: the graph is differentiated as a whole. There is no `?` either: shapes that do not fit are
 //! reported together when the network is compiled, with the path of the layer and the line below.
-#![allow(clippy::print_stdout)] // An example talks to its user.
 
 #[path = "common/args.rs"]
 mod args;
@@ -39,7 +38,7 @@ impl Layer for GatedConv {
 }
 
 fn main() -> anyhow::Result<()> {
-    let args = args::parse(&[("model", "gated"), ("epochs", "3"), ("batch_size", "64"), ("lr", "0.1")]);
+    let args = args::parse(&[("epochs", "3"), ("batch_size", "64"), ("lr", "0.1")]);
     let model = (
         (GatedConv::new(1, 16), BatchNorm2d::new(16), MaxPool2d::new(2)),
         (GatedConv::new(16, 32), BatchNorm2d::new(32), MaxPool2d::new(2)),
@@ -50,18 +49,13 @@ fn main() -> anyhow::Result<()> {
         Some(folder) => data::open::fashion_mnist(folder)?,
         None => data::embedded::fashion_mnist_12k()?,
     };
-    println!("{}", Summary::new(&model, splits.train.input(1))?);
-    let trained = Trainer::new(model, splits)
-        .name(&args.model)
+    args::say(Summary::new(&model, splits.train.input(1))?);
+    let trainer = Trainer::new(model, splits)
+        .name("gated")
         .epochs(args.epochs)
         .batch_size(args.batch_size)
-        .schedule(Schedule::one_cycle(args.lr, args.epochs.into())?)
-        .device_options(args.device_options())
-        .threads(args.threads)
-        .seed(args.seed)
-        .output(args.output())
-        .started(args.started)
-        .run()?;
-    println!("{}", trained.report.result_line());
+        .schedule(Schedule::one_cycle(args.lr, args.epochs.into())?);
+    let trained = args.run(trainer)?;
+    args::say(trained.report.result_line());
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! The demo: a ResNet-8 learns the Fashion-MNIST images that are part of the binary (12,000 of them; 2,000 for the test).
 //! `cargo run --release --example fashion_mnist`; with `--data FOLDER` it takes the full set of 60,000.
-#![allow(clippy::print_stdout)] // An example talks to its user.
 
 #[path = "common/args.rs"]
 mod args;
@@ -15,25 +14,20 @@ fn main() -> anyhow::Result<()> {
     };
     let (channels, classes) = (splits.train.channels, splits.train.classes());
     let model = args.network(channels, classes)?;
-    println!("{}", Summary::new(&model, splits.train.input(1))?);
-    let trained = Trainer::new(model, splits)
+    args::say(Summary::new(&model, splits.train.input(1))?);
+    let trainer = Trainer::new(model, splits)
         .name(format!("fashion-mnist-{}", args.model))
         .epochs(args.epochs)
         .batch_size(args.batch_size)
         .schedule(Schedule::one_cycle(args.lr, args.epochs.into())?)
         .sgd(SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 5e-4, ..SgdConfig::default() })
-        .augment(Augment::none().flip())
-        .device_options(args.device_options())
-        .threads(args.threads)
-        .seed(args.seed)
-        .output(args.output())
-        .started(args.started)
-        .run()?;
-    println!(
+        .augment(Augment::none().flip());
+    let trained = args.run(trainer)?;
+    args::say(format_args!(
         "{:.2} % of the {} test images are classified rightly",
         100.0 * trained.report.accuracy(),
         trained.report.test.images
-    );
-    println!("{}", trained.report.result_line());
+    ));
+    args::say(trained.report.result_line());
     Ok(())
 }

@@ -2,7 +2,6 @@
 //!
 //! [`TrainStep`] and [`EvalStep`] are two compiled plans over one parameter store. Handing in a step returns at once; its
 //! loss is read two steps later, so that the device never waits for the host.
-#![allow(clippy::print_stdout)] // An example talks to its user.
 
 #[path = "common/args.rs"]
 mod args;
@@ -25,13 +24,18 @@ fn main() -> anyhow::Result<()> {
     let model = args.network(channels, classes)?;
 
     // Two traces of one model over one store of parameters.
-    let device = args.device()?;
+    let device = args.device.open()?;
     let mut params = Params::new(&device, args.seed);
     let options = StepOptions { label_smoothing: 0.05, ..StepOptions::new(&splits.train, args.batch_size) };
     let mut train = TrainStep::new(&device, &mut params, &model, &options)?;
     let mut eval = EvalStep::new(&device, &mut params, &model, &options)?;
+    if let Some(path) = &args.weights {
+        checkpoint::load_weights(&checkpoint::read(path)?, "", &mut params, &path.display().to_string())?;
+    }
+    // Before training: a folder that is in use shall not cost a run.
+    let folder = args.output().create("train_loop")?;
     let peak_bytes = train.plan().created().0 + eval.plan().created().0 + params.bytes();
-    println!("{}, {} dispatches a step", device.info().name, train.plan().desc().dispatches.len());
+    args::say(format_args!("{}, {} dispatches a step", device.info().name, train.plan().desc().dispatches.len()));
 
     let load = LoaderOptions::train(args.batch_size, args.seed).augment(Augment::none().flip()).threads(args.threads);
     let train_loader = Loader::new(Arc::new(splits.train), load)?;
@@ -58,25 +62,24 @@ fn main() -> anyhow::Result<()> {
                 correct += result.correct;
                 read += 1;
                 if read % 50 == 0 {
-                    println!("epoch {epoch} step {read}/{steps}: loss {:.4}, lr {lr:.4}", result.loss);
+                    args::say(format_args!("epoch {epoch} step {read}/{steps}: loss {:.4}, lr {lr:.4}", result.loss));
                 }
             }
         }
         step_s += epoch_begun.elapsed().as_secs_f64();
         let accuracy = f64::from(correct) / train_loader.samples_per_epoch() as f64;
         let result = evaluate(&mut eval, &test_loader, epoch)?;
-        println!(
+        args::say(format_args!(
             "epoch {epoch}: train loss {:.4}, accuracy {accuracy:.4}; test loss {:.4}, accuracy {:.4}",
             loss / f64::from(steps),
             result.loss,
             result.accuracy
-        );
+        ));
         test = Some(result);
     }
 
     let test = test.context("--epochs must be at least 1")?;
-    if let Some(folder) = &args.out {
-        Output::Folder(folder.clone()).create("train_loop")?;
+    if let Some(folder) = folder {
         let meta = Meta { model: args.model, step: train.steps_done(), epoch: args.epochs, seed: args.seed };
         checkpoint::save(&folder.join("checkpoint.safetensors"), &params, &meta, Contents::All)?;
     }
@@ -92,6 +95,6 @@ fn main() -> anyhow::Result<()> {
         seed: args.seed,
         adapter: device.info().name.clone(),
     };
-    println!("{result}");
+    args::say(result);
     Ok(())
 }

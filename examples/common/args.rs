@@ -7,11 +7,25 @@
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use std::fmt::Display;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 use wgrad::layers::{Layer, models};
 use wgrad::tensor::{Device, DeviceOptions, Tier};
-use wgrad::trainer::Output;
+use wgrad::trainer::{Output, Trained, Trainer};
+
+/// Which device to run on.
+#[derive(Clone, Debug, Parser)]
+pub(crate) struct DeviceArgs {
+    /// Adapter by number or part of its name; the example `devices` lists them [default: a discrete GPU before an integrated
+    /// one, a software adapter last]
+    #[arg(long)]
+    adapter: Option<String>,
+    /// Family of kernels [default: cpu on software adapters, base elsewhere]
+    #[arg(long)]
+    tier: Option<Kernels>,
+}
 
 /// Trains a network and ends with one line `result {…}` for programs to read.
 #[derive(Clone, Debug, Parser)]
@@ -31,18 +45,17 @@ pub(crate) struct Args {
     /// What initial weights, order and augmentation follow from
     #[arg(long, default_value = "1")]
     pub(crate) seed: u64,
-    /// Adapter by number or part of its name; the example `devices` lists them [default: the first discrete GPU]
-    #[arg(long)]
-    pub(crate) adapter: Option<String>,
-    /// Family of kernels [default: cpu on software adapters, base elsewhere]
-    #[arg(long)]
-    pub(crate) tier: Option<Kernels>,
-    /// Folder of the data set [default: where `cargo xtask data` puts it]
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Folder of the data set [default: for Fashion-MNIST the embedded images, for CIFAR-10 where `cargo xtask data` puts it]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) data: Option<PathBuf>,
     /// Threads that prepare batches ahead; changes no result
     #[arg(long, default_value = "2")]
     pub(crate) threads: usize,
+    /// Checkpoint or model file of the same network to start from [default: fresh weights]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
     /// New or empty folder for the results [default: a fresh one in runs/]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
@@ -58,26 +71,26 @@ pub(crate) enum Kernels {
     Cpu,
 }
 
-/// Parses the command line; `defaults` are pairs of argument and value.
+/// Parses the command line; `defaults` are pairs of argument and value. An example with a network of its own gives `model` no
+/// default, and `--help` does not show it.
 pub(crate) fn parse(defaults: &[(&'static str, &'static str)]) -> Args {
     let mut command = Args::command();
+    let has_model = defaults.iter().any(|(name, _)| *name == "model");
+    command = command.mut_arg("model", |argument| argument.hide(!has_model));
     for &(name, value) in defaults {
         command = command.mut_arg(name, |argument| argument.default_value(value));
     }
     Args::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
-impl Args {
-    /// The network that was asked for.
-    pub(crate) fn network(&self, in_channels: usize, classes: usize) -> anyhow::Result<Box<dyn Layer>> {
-        models::by_name(&self.model, in_channels, classes).with_context(|| {
-            let known = models::NAMES.join(", ");
-            format!("--model: wanted one of {known}, got {:?}", self.model)
-        })
-    }
+/// Prints a line. A reader that has gone (`| head -1`) ends no training.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
 
+impl DeviceArgs {
     /// Which device to open.
-    pub(crate) fn device_options(&self) -> DeviceOptions {
+    fn options(&self) -> DeviceOptions {
         let tier = self.tier.map(|kernels| match kernels {
             Kernels::Base => Tier::Base,
             Kernels::Cpu => Tier::Cpu,
@@ -86,8 +99,33 @@ impl Args {
     }
 
     /// Opens the device that was asked for.
-    pub(crate) fn device(&self) -> anyhow::Result<Device> {
-        Ok(Device::open(&self.device_options())?)
+    pub(crate) fn open(&self) -> anyhow::Result<Device> {
+        Ok(Device::open(&self.options())?)
+    }
+}
+
+impl Args {
+    /// Trains with what is the same in all examples: device, threads, seed, first weights, and the folder of the results.
+    pub(crate) fn run(&self, trainer: Trainer) -> anyhow::Result<Trained> {
+        let trainer = trainer
+            .device_options(self.device.options())
+            .threads(self.threads)
+            .seed(self.seed)
+            .output(self.output())
+            .started(self.started);
+        let trainer = match &self.weights {
+            Some(path) => trainer.weights(path),
+            None => trainer,
+        };
+        Ok(trainer.run()?)
+    }
+
+    /// The network that was asked for.
+    pub(crate) fn network(&self, in_channels: usize, classes: usize) -> anyhow::Result<Box<dyn Layer>> {
+        models::by_name(&self.model, in_channels, classes).with_context(|| {
+            let known = models::NAMES.join(", ");
+            format!("--model: wanted one of {known}, got {:?}", self.model)
+        })
     }
 
     /// The folder of data set `name`: as given, or where `cargo xtask data` puts it.

@@ -108,15 +108,37 @@ fn row(args: &Args, name: &str, algo: &str, time: &Time, flops: f64) {
     }
 }
 
-fn wanted(args: &Args, name: &str) -> bool {
-    args.name.as_deref().is_none_or(|part| name.contains(part))
+/// The rows there are, and whether one was asked for.
+#[derive(Default)]
+struct Rows {
+    known: Vec<String>,
+    any: bool,
+}
+
+impl Rows {
+    fn wanted(&mut self, args: &Args, name: &str) -> bool {
+        let wanted = args.name.as_deref().is_none_or(|part| name.contains(part));
+        self.known.push(name.to_owned());
+        self.any |= wanted;
+        wanted
+    }
+
+    /// Fails where no row was asked for: a slip of the keyboard shall not pass for a measurement.
+    fn check(&self, args: &Args) -> Result<()> {
+        if self.any {
+            return Ok(());
+        }
+        let part = args.name.as_deref().unwrap_or_default();
+        bail!("no row's name contains {part:?}; there are:\n  {}", self.known.join("\n  "))
+    }
 }
 
 fn gemm(device: &Device, args: &Args) -> Result<()> {
+    let mut rows = Rows::default();
     for (m, n, k) in [(256, 256, 256), (512, 512, 512), (1024, 1024, 1024), (32_768, 16, 144), (2048, 64, 576)] {
         for transposed in [false, true] {
             let name = format!("{m}x{n}x{k} {}", if transposed { "a b^T" } else { "a b" });
-            if !wanted(args, &name) {
+            if !rows.wanted(args, &name) {
                 continue;
             }
             let time = time_value(device, |s| {
@@ -128,7 +150,7 @@ fn gemm(device: &Device, args: &Args) -> Result<()> {
             row(args, &name, "gemm", &time, 2.0 * (m * n * k) as f64);
         }
     }
-    Ok(())
+    rows.check(args)
 }
 
 /// A convolution that is timed: `[N, c, h, h]` with `k` filters of `r` by `r`.
@@ -160,6 +182,7 @@ const LAYERS: [Layer; 12] = [
 ];
 
 fn conv(device: &Device, args: &Args) -> Result<()> {
+    let mut rows = Rows::default();
     for Layer { name: layer, c, h, k, r, stride, padding, groups } in LAYERS {
         let config = Conv2dConfig { stride: [stride; 2], padding: [padding; 2], groups, ..Conv2dConfig::default() };
         let (x, w) = ([args.batch, c, h, h], [k, c / groups, r, r]);
@@ -171,7 +194,7 @@ fn conv(device: &Device, args: &Args) -> Result<()> {
             (ConvPass::BackwardWeight, "backward_weight"),
         ] {
             let name = format!("{layer} batch {} {part}", args.batch);
-            if !wanted(args, &name) {
+            if !rows.wanted(args, &name) {
                 continue;
             }
             let tier = device.target().tier;
@@ -198,7 +221,7 @@ fn conv(device: &Device, args: &Args) -> Result<()> {
             }
         }
     }
-    Ok(())
+    rows.check(args)
 }
 
 /// A whole training step: forward, backward, update. The first step's time counts from the start of this program.

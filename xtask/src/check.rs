@@ -2,20 +2,19 @@
 
 use anyhow::Result;
 
-use crate::run::{Steps, cargo, steps};
+use crate::run::{Steps, cargo, example, steps};
 use crate::{setup, shaders, tidy};
 
-/// Sets up, builds the examples and runs every test; `slow` includes those that take minutes.
-pub(crate) fn test(slow: bool) -> Result<()> {
-    steps(|steps| test_steps(steps, slow))
+/// Sets up, builds the examples and runs every test.
+pub(crate) fn test() -> Result<()> {
+    steps(test_steps)
 }
 
-fn test_steps(steps: &mut Steps, slow: bool) -> Result<()> {
+fn test_steps(steps: &mut Steps) -> Result<()> {
     steps.step("setup", || setup::setup(setup::has_adapter))?;
-    // The tests read this switch; libraries read no environment variables.
-    let switch: &[(&str, &str)] = if slow { &[("WGRAD_SLOW", "1")] } else { &[] };
     steps.step("examples", || cargo(&["build", "--release", "--examples"], &[]))?;
-    steps.step("test", || cargo(&["test", "--release", "--workspace"], switch))
+    steps.step("custom kernel", || example("custom_kernel", &[]))?;
+    steps.step("test", || cargo(&["test", "--release", "--workspace"], &[]))
 }
 
 /// Everything that has to pass before a change goes in.
@@ -30,14 +29,12 @@ pub(crate) fn ci(no_test: bool) -> Result<()> {
             cargo(&["doc", "--release", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
         })?;
         steps.step("shaders", shaders::check)?;
-        if no_test { Ok(()) } else { test_steps(steps, false) }
+        if no_test { Ok(()) } else { test_steps(steps) }
     })
 }
 
 /// Sets up and trains on the embedded data; `arguments` go to the example.
 pub(crate) fn demo(arguments: &[String]) -> Result<()> {
     setup::setup(setup::has_adapter)?;
-    let mut command = vec!["run", "--release", "--example", "fashion_mnist", "--"];
-    command.extend(arguments.iter().map(String::as_str));
-    cargo(&command, &[])
+    example("fashion_mnist", arguments)
 }

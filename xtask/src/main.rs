@@ -5,7 +5,6 @@
 mod bench;
 mod check;
 mod data;
-mod devices;
 mod download;
 mod run;
 mod setup;
@@ -37,12 +36,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Set up, then build the examples and run every test
-    Test {
-        /// Run the tests that take minutes, too
-        #[arg(long)]
-        slow: bool,
-    },
+    /// Set up, then build the examples, let the custom kernel check itself, and run every test
+    Test,
     /// Everything that has to pass: format, lints, docs, tidy, shaders, tests
     Ci {
         /// Leave the tests out (for a caller that runs `cargo xtask test` itself)
@@ -75,11 +70,11 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Setup => setup::setup(setup::has_adapter),
         Command::Demo { args } => check::demo(&args),
-        Command::Test { slow } => check::test(slow),
+        Command::Test => check::test(),
         Command::Ci { no_test } => check::ci(no_test),
         Command::Tidy => tidy::tidy(),
         Command::Shaders => shaders::check(),
-        Command::Devices => devices::devices(),
+        Command::Devices => run::example("devices", &[]),
         Command::Bench(args) => bench::bench(&args),
         Command::Data { name, from, to } => data::data(&name, from.as_deref(), to.as_deref()),
     };

@@ -41,10 +41,20 @@ pub(crate) fn steps(body: impl FnOnce(&mut Steps) -> Result<()>) -> Result<()> {
 
 /// Runs `cargo` with these arguments and environment variables in the root of the workspace.
 pub(crate) fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+    command(cargo_command().args(arguments).envs(variables.iter().copied()).current_dir(root()))
+}
+
+/// Runs an example in the caller's folder, so that the paths among its arguments mean what they say.
+pub(crate) fn example(name: &str, arguments: &[String]) -> Result<()> {
+    let mut cargo = cargo_command();
+    cargo.args(["run", "--release", "--manifest-path"]).arg(root().join("Cargo.toml"));
+    command(cargo.args(["--example", name, "--"]).args(arguments))
+}
+
+fn cargo_command() -> Command {
     // Cargo says which of the installed ones it is, so that the same one is run.
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut cargo = Command::new(program);
-    cargo.args(arguments).envs(variables.iter().copied()).current_dir(root());
     // What cargo told this program about its own package would pass for a change of environment in the inner run, and build
     // again what watches it (ring does).
     for (name, _) in std::env::vars_os() {
@@ -53,7 +63,7 @@ pub(crate) fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Result<()
             cargo.env_remove(&*name);
         }
     }
-    command(&mut cargo)
+    cargo
 }
 
 /// Shows a command, runs it, and fails unless it succeeds.

@@ -1,6 +1,6 @@
 //! Batch normalisation.
 
-use crate::Layer;
+use crate::{Layer, Place};
 use wgrad_tensor::{Init, Scope, Value};
 
 /// Batch normalisation over dimension 1 (Ioffe and Szegedy, arXiv:1502.03167): `y = weight * (x - mean) / sqrt(var +
@@ -29,12 +29,14 @@ pub struct BatchNorm2d {
     eps: f32,
     momentum: f32,
     weight_init: f32,
+    place: Place,
 }
 
 impl BatchNorm2d {
     /// A normalisation of `num_features` channels.
+    #[track_caller]
     pub fn new(num_features: usize) -> BatchNorm2d {
-        BatchNorm2d { num_features, eps: 1e-5, momentum: 0.1, weight_init: 1.0 }
+        BatchNorm2d { num_features, eps: 1e-5, momentum: 0.1, weight_init: 1.0, place: Place::here() }
     }
 
     /// Added to the variance. Default 1e-5.
@@ -55,8 +57,8 @@ impl BatchNorm2d {
 }
 
 impl Layer for BatchNorm2d {
-    #[track_caller]
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
+        let s = &self.place.enter(s);
         let shape = [self.num_features];
         let weight = s.weight("weight", shape, Init::Constant(self.weight_init));
         let bias = s.weight("bias", shape, Init::Constant(0.0));

@@ -1,6 +1,6 @@
 //! Two-dimensional convolution.
 
-use crate::{Layer, Pair};
+use crate::{Layer, Pair, Place};
 use wgrad_tensor::ops::conv2d::Conv2dConfig;
 use wgrad_tensor::{Init, Scope, Value};
 
@@ -40,10 +40,12 @@ pub struct Conv2d {
     bias: bool,
     init: Init,
     bias_init: Option<Init>,
+    place: Place,
 }
 
 impl Conv2d {
     /// A convolution with square (`3`) or other (`[1, 7]`) filters.
+    #[track_caller]
     pub fn new(in_channels: usize, out_channels: usize, kernel: impl Into<Pair>) -> Conv2d {
         Conv2d {
             in_channels,
@@ -56,6 +58,7 @@ impl Conv2d {
             bias: true,
             init: Init::KaimingUniform { gain: PYTORCH_GAIN },
             bias_init: None,
+            place: Place::here(),
         }
     }
 
@@ -97,8 +100,8 @@ impl Conv2d {
 }
 
 impl Layer for Conv2d {
-    #[track_caller]
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
+        let s = &self.place.enter(s);
         let Conv2d { in_channels, out_channels, kernel: [r, q], groups, .. } = *self;
         if groups == 0 || !in_channels.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
             let message =

@@ -1,7 +1,7 @@
 //! Fully connected layer.
 
-use crate::Layer;
 use crate::conv::{PYTORCH_GAIN, bias_init};
+use crate::{Layer, Place};
 use wgrad_tensor::{Init, Scope, Value};
 
 /// `y = x W^T + b`, `[N, in_features]` to `[N, out_features]`.
@@ -25,13 +25,15 @@ pub struct Linear {
     bias: bool,
     init: Init,
     bias_init: Init,
+    place: Place,
 }
 
 impl Linear {
     /// A layer from `in_features` to `out_features` numbers.
+    #[track_caller]
     pub fn new(in_features: usize, out_features: usize) -> Linear {
         let init = Init::KaimingUniform { gain: PYTORCH_GAIN };
-        Linear { in_features, out_features, bias: true, init, bias_init: bias_init(in_features) }
+        Linear { in_features, out_features, bias: true, init, bias_init: bias_init(in_features), place: Place::here() }
     }
 
     /// Whether a bias is added. Default true.
@@ -51,8 +53,8 @@ impl Linear {
 }
 
 impl Layer for Linear {
-    #[track_caller]
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
+        let s = &self.place.enter(s);
         let y = x.matmul_transposed(s.weight("weight", [self.out_features, self.in_features], self.init));
         if self.bias { y.add_bias(s.weight("bias", [self.out_features], self.bias_init)) } else { y }
     }

@@ -3,13 +3,13 @@
 use wgrad_tensor::Value;
 
 /// The label of a row that only fills up the last batch: it adds nothing to a loss, a gradient or a count.
-pub const PADDING_LABEL: u32 = u32::MAX;
+pub const NO_LABEL: u32 = u32::MAX;
 
 /// Softmax cross-entropy with label smoothing, **mean over all rows**: what a training step minimises.
 ///
 /// For a row `z` of `K` logits with label `t` and smoothing `e`: `loss = logsumexp(z) - (1 - e) * z[t] - e / K * sum_k
 /// z[k]`, PyTorch's `CrossEntropyLoss(label_smoothing=e)`. Shapes: `logits` f32 `[N, K]`, `labels` u32 `[N]`; the
-/// result is a scalar. The divisor is `N`, rows labelled [`PADDING_LABEL`] included, so train on full batches.
+/// result is a scalar. The divisor is `N`, rows labelled [`NO_LABEL`] included, so train on full batches.
 #[track_caller]
 pub fn cross_entropy<'g>(logits: Value<'g>, labels: Value<'g>, label_smoothing: f32) -> Value<'g> {
     logits.cross_entropy(labels, label_smoothing).mean()

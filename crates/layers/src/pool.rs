@@ -1,6 +1,6 @@
 //! Pooling.
 
-use crate::{Layer, Pair};
+use crate::{Layer, Pair, Place};
 use wgrad_tensor::ops::pool::PoolConfig;
 use wgrad_tensor::{Scope, Value};
 
@@ -21,6 +21,7 @@ use wgrad_tensor::{Scope, Value};
 #[derive(Clone, Debug)]
 pub struct MaxPool2d {
     config: PoolConfig,
+    place: Place,
 }
 
 /// Mean of each window; shapes and defaults of [`MaxPool2d`].
@@ -30,6 +31,7 @@ pub struct MaxPool2d {
 pub struct AvgPool2d {
     config: PoolConfig,
     count_include_pad: bool,
+    place: Place,
 }
 
 /// Mean over the image: `[N, C, H, W]` to `[N, C]`, for any image size.
@@ -68,8 +70,9 @@ macro_rules! window_options {
 
 impl MaxPool2d {
     /// Windows of this size, side by side.
+    #[track_caller]
     pub fn new(kernel: impl Into<Pair>) -> MaxPool2d {
-        MaxPool2d { config: config(kernel.into()) }
+        MaxPool2d { config: config(kernel.into()), place: Place::here() }
     }
 
     window_options!(MaxPool2d);
@@ -77,8 +80,9 @@ impl MaxPool2d {
 
 impl AvgPool2d {
     /// Windows of this size, side by side.
+    #[track_caller]
     pub fn new(kernel: impl Into<Pair>) -> AvgPool2d {
-        AvgPool2d { config: config(kernel.into()), count_include_pad: true }
+        AvgPool2d { config: config(kernel.into()), count_include_pad: true, place: Place::here() }
     }
 
     window_options!(AvgPool2d);
@@ -90,15 +94,15 @@ impl AvgPool2d {
 }
 
 impl Layer for MaxPool2d {
-    #[track_caller]
-    fn forward<'g>(&self, _: &Scope<'g>, x: Value<'g>) -> Value<'g> {
+    fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
+        let _place = self.place.enter(s);
         x.max_pool2d(self.config)
     }
 }
 
 impl Layer for AvgPool2d {
-    #[track_caller]
-    fn forward<'g>(&self, _: &Scope<'g>, x: Value<'g>) -> Value<'g> {
+    fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
+        let _place = self.place.enter(s);
         x.avg_pool2d(self.config, self.count_include_pad)
     }
 }

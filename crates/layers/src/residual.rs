@@ -1,6 +1,6 @@
 //! Residual connections and their shortcuts.
 
-use crate::{Identity, Layer, ScopeExt};
+use crate::{Identity, Layer, Place, ScopeExt};
 use wgrad_tensor::{Scope, Value};
 
 /// `y = body(x) + shortcut(x)` (He et al., arXiv:1512.03385), no activation behind it. The children are called `body`
@@ -48,24 +48,30 @@ pub struct OptionA {
     in_channels: usize,
     out_channels: usize,
     stride: usize,
+    place: Place,
 }
 
 impl OptionA {
     /// From `in_channels` to at least as many `out_channels`.
+    #[track_caller]
     pub fn new(in_channels: usize, out_channels: usize, stride: usize) -> OptionA {
-        OptionA { in_channels, out_channels, stride }
+        OptionA { in_channels, out_channels, stride, place: Place::here() }
     }
 }
 
 impl Layer for OptionA {
-    #[track_caller]
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
-        let OptionA { in_channels, out_channels, stride } = *self;
+        let OptionA { in_channels, out_channels, stride, place } = *self;
+        let s = place.enter(s);
         let Some(missing) = out_channels.checked_sub(in_channels) else {
             let message =
                 format!("cannot go from {in_channels} to fewer channels, {out_channels}; use a 1x1 convolution");
             return s.graph().mistake("option_a", message);
         };
+        if !x.is_poison() && x.dim(1) != in_channels {
+            let message = format!("wants images of {in_channels} channels, got {}; mend its in_channels", x.shape());
+            return s.graph().mistake("option_a", message);
+        }
         let y = if stride == 1 { x } else { x.subsample([stride; 2]) };
         if missing == 0 { y } else { y.pad_channels(missing / 2, missing - missing / 2) }
     }

@@ -67,6 +67,8 @@ fn impossible_arguments_are_mistakes_not_panics() {
     assert!(mistake(&Dropout::new(1.0), Mode::Train, [2, 6]).contains("less than 1"));
     assert!(mistake(&Dropout::new(f32::NAN), Mode::Eval, [2, 6]).contains("NaN"));
     assert!(mistake(&OptionA::new(8, 4, 2), Mode::Eval, [2, 8, 4, 4]).contains("fewer channels"));
+    let message = mistake(&OptionA::new(8, 16, 2), Mode::Eval, [2, 6, 4, 4]);
+    assert!(message.contains("images of 8 channels, got [2, 6, 4, 4]"), "{message}");
 }
 
 #[test]
@@ -143,8 +145,8 @@ fn pooling_and_reshaping_give_pytorchs_shapes() {
     assert_eq!(shape(&Residual::new(Conv2d::new(4, 4, 3).padding(1))), [2, 4, 14, 9].into());
 }
 
-/// Line of this file on which the model below names its stem.
-const STEM_LINE: u32 = line!() + 9;
+/// Line of this file on which the model below makes its stem.
+const STEM_LINE: u32 = line!() + 8;
 
 #[derive(Clone, Debug)]
 struct TwoMistakes;
@@ -167,7 +169,7 @@ fn all_mistakes_of_a_model_are_reported_with_their_paths() {
         let paths: Vec<&str> = errors.0.iter().map(|error| error.path.as_str()).collect();
         assert_eq!(paths, ["stem.1", "head"], "{errors}");
         assert!(errors.to_string().starts_with("the model has 2 mistakes:"), "{errors}");
-        for (error, line) in errors.0.iter().zip([STEM_LINE, STEM_LINE + 1]) {
+        for (error, line) in errors.0.iter().zip([STEM_LINE, STEM_LINE + 2]) {
             assert_eq!(
                 (error.location.file(), error.location.line()),
                 (file!(), line),
@@ -177,6 +179,31 @@ fn all_mistakes_of_a_model_are_reported_with_their_paths() {
         assert!(data.write_backs.is_empty(), "no statistics of a layer that does not fit");
     }
     assert!(Summary::new(&TwoMistakes, TensorDesc::f32([1, 3, 8, 8])).is_err());
+}
+
+/// Line of this file on which the layer below multiplies what does not fit.
+const SQUARE_LINE: u32 = line!() + 7;
+
+#[derive(Clone, Debug)]
+struct Square;
+
+impl Layer for Square {
+    fn forward<'g>(&self, _: &Scope<'g>, x: Value<'g>) -> Value<'g> {
+        x.matmul(x)
+    }
+}
+
+#[test]
+fn a_boxed_tuple_reports_the_lines_that_made_its_layers() {
+    // As a trainer holds it: no line of this file calls these layers.
+    let line = line!();
+    let narrow = Linear::new(63, 10);
+    let wide = Linear::new(65, 10).bias(false);
+    let net: Box<dyn Layer> = Box::new((GlobalAvgPool, Concat((narrow, Square, wide))));
+    let (data, _) = trace(&net, Mode::Train, [4, 64, 2, 2]);
+    let places: Vec<(&str, u32)> =
+        data.errors.iter().map(|error| (error.location.file(), error.location.line())).collect();
+    assert_eq!(places, [line + 1, SQUARE_LINE, line + 2].map(|line| (file!(), line)), "{:?}", data.errors);
 }
 
 #[test]

@@ -133,6 +133,16 @@ fn training_and_evaluation_declare_the_same_parameters() {
 }
 
 #[test]
+fn lenet_takes_images_of_odd_sizes() {
+    for size in [27, 29, 31] {
+        let net = models::by_name("lenet", 1, 10).expect("listed");
+        let graph = Graph::new();
+        net.forward(&Scope::new(&graph, Mode::Train), graph.feed("images", TensorDesc::f32([2, 1, size, size])));
+        graph.data().check().unwrap_or_else(|error| panic!("{size} pixels: {error}"));
+    }
+}
+
+#[test]
 fn every_weight_gets_a_gradient() {
     for name in models::NAMES {
         let net = models::by_name(name, 1, 10).expect("listed");

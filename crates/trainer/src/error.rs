@@ -49,20 +49,20 @@ pub enum TrainError {
         /// What the system said.
         source: io::Error,
     },
-    /// The loss is no number any more. Checkpoints of earlier epochs stand.
+    /// A loss or a parameter is no number any more. Checkpoints of earlier epochs stand.
     #[error(
-        "training diverged: the loss is {loss} after step {step} (epoch {epoch}, learning rate {lr}); \
+        "training diverged: {what} after step {step} (epoch {epoch}, learning rate {lr}); \
          take a smaller learning rate or a longer warm-up"
     )]
     Diverged {
+        /// The first loss or tensor that is none: `the loss is NaN`.
+        what: String,
         /// Epoch, from 0.
         epoch: u32,
         /// Step of the whole run, from 0.
         step: u64,
         /// Learning rate of that step.
         lr: f32,
-        /// NaN or an infinity.
-        loss: f32,
     },
     /// The model, the device or a call; see [`wgrad_tensor::Error`].
     #[error(transparent)]

@@ -8,7 +8,7 @@
 use crate::data::Dataset;
 use crate::error::TrainError;
 use crate::loader::NO_LABEL;
-use wgrad_layers::Layer;
+use wgrad_layers::{Layer, losses};
 use wgrad_tensor::ops::sgd::{Sgd, SgdGroup};
 use wgrad_tensor::{
     CompileOptions, Device, Feed, Graph, Mode, Params, Plan, Scope, Shape, TensorDesc, Ticket, Value, gradients,
@@ -70,7 +70,7 @@ impl SgdConfig {
 pub struct StepOptions {
     /// Images in a batch.
     pub batch_size: usize,
-    /// Colours per pixel: 1 or 3.
+    /// Colours per pixel, at most 3.
     pub channels: usize,
     /// Rows, in pixels.
     pub height: usize,
@@ -119,11 +119,19 @@ impl StepOptions {
             ("image height", self.height),
             ("image width", self.width),
         ];
-        if let Some((name, _)) = sizes.into_iter().find(|&(_, size)| size == 0) {
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(TrainError::setting(name, "at least 1", 0));
         }
         if self.channels > 3 {
             return Err(TrainError::setting("channels", "at most 3", self.channels));
+        }
+        // Indices are u32 on the device.
+        let numbers = sizes.iter().fold(1u64, |product, &(_, size)| product.saturating_mul(size as u64));
+        if numbers > u64::from(u32::MAX) {
+            let [_, channels, height, width] = sizes.map(|(_, size)| size as u64);
+            let image = channels.saturating_mul(height).saturating_mul(width);
+            let wanted = format!("at most {} images of {image} numbers", u64::from(u32::MAX) / image);
+            return Err(TrainError::setting("batch size", wanted, self.batch_size));
         }
         if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
             return Err(TrainError::setting("mean", "finite numbers", mean));
@@ -204,7 +212,7 @@ impl TrainStep {
         options.check()?;
         let graph = Graph::new();
         let (logits, labels, classes) = options.trace(&graph, Mode::Train, model);
-        let loss = logits.cross_entropy(labels, options.label_smoothing).mean();
+        let loss = losses::cross_entropy(logits, labels, options.label_smoothing);
         graph.output("loss", loss);
         graph.output("correct", logits.top_k_correct(labels, 1));
         let lr = graph.feed("lr", TensorDesc::f32(Shape::scalar()));
@@ -326,10 +334,11 @@ impl EvalStep {
         options.check()?;
         let graph = Graph::new();
         let (logits, labels, classes) = options.trace(&graph, Mode::Eval, model);
-        graph.output("loss_sum", logits.cross_entropy(labels, 0.0).sum());
-        graph.output("correct", logits.top_k_correct(labels, 1));
+        let scores = losses::scores(logits, labels);
+        graph.output("loss_sum", scores.loss_sum);
+        graph.output("correct", scores.correct);
         if classes >= 5 {
-            graph.output("correct_top5", logits.top_k_correct(labels, 5));
+            graph.output("correct_top5", scores.correct_top5);
         }
         if options.logits {
             graph.output("logits", logits);
@@ -421,6 +430,11 @@ mod tests {
         };
         let sgd = SgdConfig::default();
         says(StepOptions { batch_size: 0, ..options() }, "batch size: wanted at least 1, got 0");
+        says(
+            StepOptions { batch_size: usize::MAX, ..options() },
+            "batch size: wanted at most 715827882 images of 6 numbers",
+        );
+        says(StepOptions { height: usize::MAX, width: 2, ..options() }, "batch size: wanted at most 0 images");
         says(StepOptions { channels: 4, ..options() }, "channels");
         says(StepOptions { std: [0.0; 3], ..options() }, "std");
         says(StepOptions { mean: [f32::NAN; 3], ..options() }, "mean");

@@ -2,12 +2,15 @@
 
 mod common;
 
-use common::{bits, device, names, net, splits};
+use common::{bits, device, names, net, quiet, splits};
 use std::sync::Arc;
 use wgrad_layers::{Conv2d, Flatten, Linear};
 use wgrad_tensor::{Device, ParamKind, Params};
 use wgrad_trainer::checkpoint::{self, Contents};
-use wgrad_trainer::{Batch, Checkpoint, CheckpointError, Loader, LoaderOptions, Meta, StepOptions, TrainStep};
+use wgrad_trainer::{
+    Batch, Checkpoint, CheckpointError, Loader, LoaderOptions, Meta, Schedule, Show, StepOptions, TrainError,
+    TrainStep, Trainer,
+};
 
 fn batches() -> Vec<Batch> {
     let loader = Loader::new(Arc::new(splits().train), LoaderOptions::train(20, 3)).expect("loads");
@@ -90,6 +93,7 @@ fn another_model_s_checkpoint_changes_nothing() {
             checkpoint::load(&model, &mut params, "other.safetensors").map(|_| ())
         },
     ];
+    assert!(refusals[2].as_ref().is_err_and(|error| error.to_string().contains("with load_weights")));
     for refusal in refusals {
         let error = refusal.expect_err("another model");
         assert!(matches!(error, CheckpointError::OtherModel { .. }), "{error}");
@@ -118,4 +122,29 @@ fn weights_are_taken_from_files_with_a_prefix() {
         assert_eq!((name, bits), (&wanted.0, &wanted.1));
     }
     assert!(checkpoint::load_weights(&torch.to_bytes(), "", &mut params, "torch").is_err());
+}
+
+#[test]
+fn a_run_starts_from_the_weights_of_another() {
+    let device = device();
+    let folder = tempfile::tempdir().expect("tmp");
+    let first = folder.path().join("first");
+    quiet(&device).epochs(1).out(&first).run().expect("trains");
+    // Without an update the test must come out as it did at the end of the first run.
+    let still = || quiet(&device).epochs(1).seed(7).schedule(Schedule::constant(0.0).expect("good"));
+    for name in ["model.safetensors", "checkpoint.safetensors"] {
+        let trained = still().weights(first.join(name)).run().expect("trains");
+        let bytes = checkpoint::read(&first.join(name)).expect("reads");
+        let saved = Checkpoint::parse(&bytes, name).expect("good");
+        assert_eq!(trained.params.get("0.0.weight").expect("there"), saved.tensors["0.0.weight"], "{name}");
+    }
+
+    let out = folder.path().join("second");
+    let other = (Conv2d::new(1, 8, 3).padding(1).stride(2).bias(false), Flatten, Linear::new(128, 4));
+    let other = Trainer::new(other, splits()).device(device.clone()).batch_size(20).show(Show::Nothing).out(&out);
+    let error = other.weights(first.join("model.safetensors")).run().expect_err("another model's").to_string();
+    assert!(error.contains("tensor \"0.weight\"") && error.contains("model.safetensors"), "{error}");
+    let missing = still().out(&out).weights(first.join("none")).run().expect_err("no such file");
+    assert!(matches!(missing, TrainError::Checkpoint(CheckpointError::Read { .. })), "{missing}");
+    assert!(!out.exists(), "nothing was written");
 }

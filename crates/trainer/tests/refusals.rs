@@ -29,6 +29,9 @@ fn every_bad_setting_is_named() {
     says(trainer().weight_decay(f32::NAN), "weight decay");
     says(trainer().sgd(SgdConfig { momentum: 0.0, nesterov: true, ..SgdConfig::default() }), "nesterov");
     says(trainer().last_batch(LastBatch::Pad), "last batch");
+    says(trainer().threads(usize::MAX), "at most 1024 prefetch threads");
+    says(trainer().batch_size(usize::MAX), "batch size: wanted at most");
+    says(trainer().output(Output::Numbered("Cargo.toml".into())), "got a file");
     for lr in [f64::NAN, -0.1, f64::INFINITY] {
         assert!(Schedule::constant(lr).is_err());
         says(trainer().schedule(Schedule::Constant { lr }), "lr");

@@ -113,10 +113,17 @@ fn resnet20() -> CifarResNet {
     CifarResNet::with_depth(20).expect("6n + 2")
 }
 
+/// The largest of some deviations, none of them negative; in the total order that is a NaN where there is one.
+fn worst(deviations: impl IntoIterator<Item = f64>) -> f64 {
+    deviations.into_iter().max_by(f64::total_cmp).expect("something was compared")
+}
+
 fn relative_norm(got: &[f32], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len(), "another number of elements");
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let difference = square(&mut got.iter().zip(want).map(|(&a, &b)| f64::from(a) - b));
-    difference / square(&mut want.iter().copied()).max(1e-30)
+    // Without its sign: that of a NaN means nothing, but counts in the total order.
+    (difference / square(&mut want.iter().copied()).max(1e-30)).abs()
 }
 
 fn ten_steps_agree(tier: Tier, fuse: bool) {
@@ -128,7 +135,7 @@ fn ten_steps_agree(tier: Tier, fuse: bool) {
     let images = pixels(&golden.values["images"]);
     let labels: Vec<u32> = golden.values["labels"].iter().map(|&v| v as u32).collect();
     let mut losses = Vec::new();
-    let (mut worst_loss, mut worst_gradient, mut worst_param, mut worst_logit) = (0f64, 0f64, 0f64, 0f64);
+    let (mut gradients, mut parameters) = (Vec::new(), Vec::new());
     for step in 0..10 {
         let at = step * BATCH;
         let feeds = [
@@ -139,30 +146,29 @@ fn ten_steps_agree(tier: Tier, fuse: bool) {
         let ticket = plan.run(&feeds).expect("runs");
         let loss = f64::from(plan.read(ticket, "loss").expect("an output")[0]);
         let want = golden.values["loss"][step];
-        let deviation = (loss - want).abs() / want;
-        worst_loss = worst_loss.max(deviation);
-        losses.push(deviation);
+        losses.push((loss - want).abs() / want);
         if step == 0 {
             for (name, want) in golden.values.iter().filter(|(name, _)| name.starts_with("grad.")) {
-                worst_gradient = worst_gradient.max(relative_norm(&plan.read(ticket, name).expect("an output"), want));
+                gradients.push(relative_norm(&plan.read(ticket, name).expect("an output"), want));
             }
         }
     }
     for (name, want) in &golden.values {
         let Some(name) = name.strip_prefix("param.").or(name.strip_prefix("buffer.")) else { continue };
-        worst_param = worst_param.max(relative_norm(&params.get(name).expect("a parameter").data, want));
+        parameters.push(relative_norm(&params.get(name).expect("a parameter").data, want));
     }
     let mut eval = eval_plan(&device, &mut params, 64, fuse);
     let ticket = eval.run(&[("pixels", Feed::U32(&images[..64 * 1024]))]).expect("runs");
     let logits = eval.read(ticket, "logits").expect("an output");
-    for (&got, &want) in logits.iter().zip(&golden.values["eval_logits"]) {
-        worst_logit = worst_logit.max((f64::from(got) - want).abs());
-    }
+    let wanted = &golden.values["eval_logits"];
+    assert_eq!(logits.len(), wanted.len(), "another number of logits");
+    let worst_logit = worst(logits.iter().zip(wanted).map(|(&got, want)| (f64::from(got) - want).abs()));
+    let (worst_loss, worst_gradient, worst_param) = (worst(losses.clone()), worst(gradients), worst(parameters));
     say(&format!(
         "golden ResNet-20, tier {}, fused {fuse}: losses {:.1e} until step 7, {worst_loss:.1e} over all, gradients {worst_gradient:.1e}, \
          parameters {worst_param:.1e} (relative), logits {worst_logit:.1e} (absolute)",
         tier.name(),
-        losses[..8].iter().copied().fold(0.0, f64::max)
+        worst(losses[..8].to_vec())
     ));
     for (step, (deviation, bound)) in losses.iter().zip(LOSS_BOUNDS).enumerate() {
         assert!(*deviation <= bound, "loss of step {step} deviates by {deviation:e}, bound {bound:e}");
@@ -220,6 +226,7 @@ fn count_right(tier: Tier, images: usize) -> Option<usize> {
     for at in (0..images).step_by(batch) {
         let ticket = plan.run(&[("pixels", Feed::U32(&pixels[at * 1024..(at + batch) * 1024]))]).expect("runs");
         let logits = plan.read(ticket, "logits").expect("an output");
+        assert_eq!(logits.len(), batch * 10);
         for (i, row) in logits.chunks_exact(10).enumerate() {
             let best = (0..10).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("ten classes");
             right += usize::from(best as u32 == labels[at + i]);

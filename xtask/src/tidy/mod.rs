@@ -81,6 +81,7 @@ const RULES: &[Rule] = &[
     crates::FACADE,
     rust::DOC_LINE,
     rust::TENSOR_WGPU,
+    rust::BUFFERS,
     rust::LAYERS_PLAIN,
     rust::TRAINER_NO_WGPU,
     rust::UNSAFE,

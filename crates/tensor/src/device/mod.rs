@@ -8,7 +8,7 @@ pub use adapter::{AdapterInfo, adapters};
 use crate::error::{DeviceError, Error, Result, mib};
 use crate::kernel::{Kernel, KernelKey};
 use crate::ops::{Target, Tier};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -47,6 +47,7 @@ struct Inner {
     timestamp_period_ns: f32,
     lost: Arc<Mutex<Option<String>>>,
     kernels: RefCell<HashMap<KernelKey, Rc<Kernel>>>,
+    buffers_created: Cell<(u64, usize)>,
 }
 
 impl std::fmt::Debug for Device {
@@ -125,6 +126,7 @@ impl Device {
             timestamps,
             lost,
             kernels: RefCell::default(),
+            buffers_created: Cell::default(),
         };
         Ok(Device { inner: Rc::new(inner) })
     }
@@ -147,6 +149,12 @@ impl Device {
     /// Whether the device can time dispatches.
     pub fn has_timestamps(&self) -> bool {
         self.inner.timestamps
+    }
+
+    /// Bytes and number of all buffers ever created on this device, those that are gone included. Equal totals before and
+    /// after some steps say that none of them created a buffer.
+    pub fn buffers_created(&self) -> (u64, usize) {
+        self.inner.buffers_created.get()
     }
 
     /// Waits until everything submitted so far is done.
@@ -222,7 +230,7 @@ impl Device {
         }
     }
 
-    /// Creates a buffer; running out of memory is an error, not a panic.
+    /// Creates a buffer and counts it; running out of memory is an error, not a panic. The only place that makes buffers.
     pub(crate) fn create_buffer(
         &self,
         descriptor: &wgpu::BufferDescriptor<'_>,
@@ -234,7 +242,11 @@ impl Device {
         let invalid = pollster::block_on(invalid.pop());
         let no_memory = pollster::block_on(no_memory.pop());
         match no_memory.or(invalid) {
-            None => Ok(buffer),
+            None => {
+                let (bytes, count) = self.inner.buffers_created.get();
+                self.inner.buffers_created.set((bytes + descriptor.size, count + 1));
+                Ok(buffer)
+            }
             Some(error) => Err(Error::Device(DeviceError::OutOfMemory {
                 planned_bytes,
                 what: format!("{} of {} bytes", descriptor.label.unwrap_or("a buffer"), descriptor.size),

@@ -25,7 +25,7 @@ pub use value::Value;
 use crate::error::{ShapeError, ShapeErrors};
 use crate::ops::OpDef;
 use crate::shape::{Shape, TensorDesc};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -142,6 +142,8 @@ impl GraphData {
 pub struct Graph {
     data: RefCell<GraphData>,
     path: RefCell<String>,
+    /// The line that a layer remembers, while it is traced; see [`Scope::at`].
+    location: Cell<Option<&'static Location<'static>>>,
 }
 
 impl Graph {
@@ -190,7 +192,7 @@ impl Graph {
     /// [`Graph::apply`] for an operation that is shared.
     #[track_caller]
     pub fn apply_rc(&self, op: Rc<dyn OpDef>, inputs: &[Value<'_>]) -> Vec<Value<'_>> {
-        let location = Location::caller();
+        let location = self.here();
         let output_count = op.output_count();
         if inputs.iter().any(|value| value.is_poison()) {
             return (0..output_count).map(|_| self.poison()).collect();
@@ -232,7 +234,7 @@ impl Graph {
             path: self.path.borrow().clone(),
             inputs: Vec::new(),
             message: message.into(),
-            location: Location::caller(),
+            location: self.here(),
         };
         self.data.borrow_mut().errors.push(error);
         self.poison()
@@ -262,6 +264,12 @@ impl Graph {
         let result = body();
         self.path.replace(outer);
         result
+    }
+
+    /// The line of the model: the one that its layer remembers, else the caller's.
+    #[track_caller]
+    fn here(&self) -> &'static Location<'static> {
+        self.location.get().unwrap_or(Location::caller())
     }
 
     pub(crate) fn add_tensor(&self, desc: TensorDesc, origin: Origin) -> Value<'_> {

@@ -2,6 +2,7 @@
 
 use super::{Graph, Origin, Value};
 use crate::shape::{Shape, TensorDesc};
+use std::panic::Location;
 
 /// Whether a trace is for training or for evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,9 +142,18 @@ impl<'g> Scope<'g> {
     /// [`Scope::enter`] without a closure: the child is left when the guard is dropped. A closure would hide the line of
     /// the model from `#[track_caller]`, and mistakes would be reported at the library's own lines.
     pub fn child(&self, name: &str) -> Entered<'g> {
-        let scope = Scope { graph: self.graph, path: self.join(name), mode: self.mode };
-        let outer = self.graph.path.replace(scope.path.clone());
-        Entered { scope, outer }
+        self.entered(self.join(name), None)
+    }
+
+    /// Reports what is traced until the guard is dropped, children left out, at `location` instead of the caller's line: for
+    /// a layer that remembers the line on which it was made. Its caller may be a container that knows no line of the model.
+    pub fn at(&self, location: &'static Location<'static>) -> Entered<'g> {
+        self.entered(self.path.clone(), Some(location))
+    }
+
+    fn entered(&self, path: String, location: Option<&'static Location<'static>>) -> Entered<'g> {
+        let outer = (self.graph.path.replace(path.clone()), self.graph.location.replace(location));
+        Entered { scope: Scope { graph: self.graph, path, mode: self.mode }, outer }
     }
 
     /// A learned parameter.
@@ -192,11 +202,11 @@ impl<'g> Scope<'g> {
     }
 }
 
-/// A child scope while it is traced, see [`Scope::child`]; dropping it restores the layer path of the graph.
+/// A scope while it is traced, see [`Scope::child`] and [`Scope::at`]; dropping it restores the graph's layer path and line.
 #[derive(Debug)]
 pub struct Entered<'g> {
     scope: Scope<'g>,
-    outer: String,
+    outer: (String, Option<&'static Location<'static>>),
 }
 
 impl<'g> std::ops::Deref for Entered<'g> {
@@ -209,7 +219,9 @@ impl<'g> std::ops::Deref for Entered<'g> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.scope.graph.path.replace(std::mem::take(&mut self.outer));
+        let (path, location) = std::mem::take(&mut self.outer);
+        self.scope.graph.path.replace(path);
+        self.scope.graph.location.set(location);
     }
 }
 

@@ -25,7 +25,11 @@ pub fn save_bytes(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     write_whole(path, bytes).map_err(|source| CheckpointError::Write { path: path.to_owned(), source })
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// [`save_bytes`] for a file of any kind: the error is the system's.
+///
+/// # Errors
+/// As [`save_bytes`].
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),

@@ -10,6 +10,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use file::write_whole;
 pub use file::{read, save_bytes};
 
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// The file could not be written. An earlier one of that name stands as it was.
-    #[error("{path}: the checkpoint cannot be written: {source}; check the folder, its permissions and the free space", path = .path.display())]
+    #[error("{path}: the file cannot be written: {source}; check the folder, its permissions and the free space", path = .path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -86,6 +87,8 @@ pub struct Difference {
     pub unexpected: usize,
     /// Tensors of another shape.
     pub reshaped: usize,
+    /// Whether all of these are the optimiser's state.
+    pub optimizer_only: bool,
     /// The model that the file was made of, if it says so.
     pub model: Option<String>,
 }
@@ -103,9 +106,13 @@ impl fmt::Display for Difference {
             self.unexpected,
             self.reshaped
         )?;
-        match &self.model {
-            Some(model) => write!(f, "; it is a checkpoint of {model:?}"),
-            None => Ok(()),
+        if let Some(model) = &self.model {
+            write!(f, "; it is a checkpoint of {model:?}")?;
+        }
+        match (self.optimizer_only, self.missing, self.unexpected, self.reshaped) {
+            (true, _, 0, 0) => write!(f, "; it holds no optimiser's state: start from its weights with load_weights"),
+            (true, 0, _, 0) => write!(f, "; it holds an optimiser's state, too: go on from it with load"),
+            _ => Ok(()),
         }
     }
 }
@@ -203,7 +210,7 @@ impl Checkpoint {
     #[must_use]
     pub fn difference(&self, wanted: &[(String, Shape)]) -> Option<Difference> {
         let mut first = None;
-        let (mut missing, mut reshaped) = (0, 0);
+        let (mut missing, mut reshaped, mut optimizer_only) = (0, 0, true);
         for (name, shape) in wanted {
             let got = self.tensors.get(name).map(|array| array.shape);
             match got {
@@ -211,17 +218,28 @@ impl Checkpoint {
                 Some(got) if got != *shape => reshaped += 1,
                 Some(_) => continue,
             }
+            optimizer_only &= name.starts_with(OPTIMIZER);
             first.get_or_insert_with(|| (name.clone(), Some(shape.to_string()), got.map(|got| got.to_string())));
         }
         let unexpected = self.tensors.iter().filter(|(name, _)| wanted.iter().all(|(known, _)| known != *name));
         let mut surplus = 0;
         for (name, array) in unexpected {
             surplus += 1;
+            optimizer_only &= name.starts_with(OPTIMIZER);
             first.get_or_insert_with(|| (name.clone(), None, Some(array.shape.to_string())));
         }
         let (first, wanted, got) = first?;
         let model = self.metadata.get("model").cloned();
-        Some(Difference { first, wanted, got, missing, unexpected: surplus, reshaped, model })
+        Some(Difference { first, wanted, got, missing, unexpected: surplus, reshaped, optimizer_only, model })
+    }
+
+    /// The first tensor that holds a NaN or an infinity, and that number.
+    #[must_use]
+    pub fn not_finite(&self) -> Option<(&str, f32)> {
+        self.tensors.iter().find_map(|(name, array)| {
+            let number = array.data.iter().find(|number| !number.is_finite())?;
+            Some((name.as_str(), *number))
+        })
     }
 
     /// Writes the tensors to the device, after checking that all of them are parameters of the store, of the same shape,

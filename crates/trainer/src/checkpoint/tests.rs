@@ -70,6 +70,26 @@ fn the_first_difference_and_the_counts_are_named() {
 }
 
 #[test]
+fn what_to_do_is_said_where_only_the_optimiser_s_state_differs() {
+    let model: Vec<_> = wanted().into_iter().filter(|(name, _)| !name.starts_with(OPTIMIZER)).collect();
+    let text = sample().difference(&model).expect("one tensor too many").to_string();
+    assert!(text.ends_with("go on from it with load"), "{text}");
+    let weights = sample().model_tensors("");
+    let text = weights.difference(&wanted()).expect("one tensor too few").to_string();
+    assert!(text.ends_with("start from its weights with load_weights"), "{text}");
+    let text = weights.difference(&wanted()[1..]).expect("differs in more").to_string();
+    assert!(!text.contains("load"), "{text}");
+}
+
+#[test]
+fn a_number_that_is_none_is_found() {
+    assert_eq!(sample().not_finite(), None);
+    let mut broken = sample();
+    broken.tensors.insert("conv.weight".into(), Array { shape: Shape::from([2]), data: vec![1.0, f32::INFINITY] });
+    assert_eq!(broken.not_finite(), Some(("conv.weight", f32::INFINITY)));
+}
+
+#[test]
 fn foreign_metadata_is_refused_with_a_hint() {
     let says = |key: &str, value: &str, part: &str| {
         let mut changed = sample();

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::cifar::{self, Records};
 use super::idx;
 use super::{DataError, Dataset, Splits};
+use wgrad_datasets::FASHION_MNIST_CLASSES;
 
 /// Largest data file read, in bytes; a larger one is refused before anything is allocated for it.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -171,7 +172,7 @@ const MNIST: IdxSet = IdxSet {
 const FASHION_MNIST: IdxSet = IdxSet {
     name: "fashion-mnist",
     subfolders: &["fashion-mnist", "fashion-mnist-12k", "FashionMNIST/raw", "raw"],
-    classes: ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"],
+    classes: FASHION_MNIST_CLASSES,
     mean: 0.2860,
     std: 0.3530,
 };

@@ -1,8 +1,5 @@
 //! A batch, and a place in the stream of batches.
 
-/// The label of a padding sample in the last batch of an evaluation.
-pub const NO_LABEL: u32 = u32::MAX;
-
 /// A place in a run: the next batch to train on. A checkpoint needs no more than this to go on with the same samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Cursor {
@@ -21,7 +18,7 @@ pub struct Batch {
     pub step_in_epoch: u32,
     /// One pixel in each word, shape `[batch_size, height, width]`; channel c in byte c (bits 8c to 8c+7), unused bytes 0.
     pub images: Vec<u32>,
-    /// Class of each image; [`NO_LABEL`] for padding.
+    /// Class of each image; [`NO_LABEL`](super::NO_LABEL) for padding.
     pub labels: Vec<u32>,
     /// Index of each image in the data set; 0 for padding.
     pub indices: Vec<u32>,

@@ -12,7 +12,7 @@ use crate::data::{Dataset, Geometry};
 use wgrad_tensor::philox::{Stream, permutation, purpose};
 
 /// Order of the samples in the epoch that a thread is at.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Order {
     epoch: u32,
     samples: Vec<u32>,

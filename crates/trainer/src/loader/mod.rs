@@ -22,14 +22,10 @@ use crate::data::Dataset;
 use maker::{Maker, Order};
 use threads::Running;
 
-pub use batch::{Batch, Cursor, NO_LABEL};
+pub use batch::{Batch, Cursor};
 pub use error::LoaderError;
 pub use options::{Custom, LastBatch, LoaderOptions};
-
-/// The most prefetch threads taken.
-const MAX_THREADS: u64 = 1024;
-/// The most batches that may lie ready.
-const MAX_QUEUE: u64 = 4096;
+pub use wgrad_layers::losses::NO_LABEL;
 
 /// Makes batches of a data set. Threads start with the first batch asked for and end when the loader is dropped.
 #[derive(Debug)]
@@ -43,6 +39,8 @@ pub struct Loader {
 #[derive(Debug, Default)]
 struct State {
     running: Option<Running>,
+    /// Without threads, the order of the epoch that the caller is at.
+    order: Order,
     wait_s: f64,
 }
 
@@ -50,26 +48,20 @@ impl Loader {
     /// A loader of `dataset`.
     ///
     /// # Errors
-    /// A batch of 0 images, a data set that is empty or does not fit together, or one smaller than a batch where the rest is
-    /// dropped.
+    /// As [`LoaderOptions::check`]; a data set that is empty or does not fit together, or one smaller than a batch where the
+    /// rest is dropped.
     pub fn new(dataset: Arc<Dataset>, options: LoaderOptions) -> Result<Self, LoaderError> {
+        options.check()?;
         dataset.check()?;
         let (len, size) = (dataset.len(), options.batch_size);
-        if size == 0 {
-            return Err(LoaderError::EmptyBatch);
-        }
         // Indices are u32 on the device; a batch is one allocation that must not wrap around.
         let pixels = (dataset.height * dataset.width) as u64;
         let words = (size as u64).saturating_mul(pixels);
         for (what, limit, got) in [
             ("images in a data set", u64::from(u32::MAX - 1), len as u64),
             ("pixels in a batch", u64::from(u32::MAX), words),
-            ("prefetch threads", MAX_THREADS, options.threads as u64),
-            ("batches in the queue", MAX_QUEUE, options.queue as u64),
         ] {
-            if got > limit {
-                return Err(LoaderError::TooMany { what, limit, got });
-            }
+            at_most(what, limit, got)?;
         }
         let steps = match options.last {
             LastBatch::Drop => len / size,
@@ -145,12 +137,12 @@ impl Loader {
         let started = Instant::now();
         let mut state = self.state();
         let result = if self.options.threads == 0 {
-            self.maker.caught(cursor, &mut Order::default())
+            self.maker.caught(cursor, &mut state.order)
         } else {
             self.receive(&mut state, cursor)
         };
         if result.is_err() {
-            state.running = None;
+            *state = State { wait_s: state.wait_s, ..State::default() };
         }
         let wait_s = started.elapsed().as_secs_f64();
         state.wait_s += wait_s;
@@ -174,6 +166,10 @@ impl Loader {
             Err(_) => Err(LoaderError::Gone { epoch: cursor.epoch, step: cursor.step }),
         }
     }
+}
+
+fn at_most(what: &'static str, limit: u64, got: u64) -> Result<(), LoaderError> {
+    if got > limit { Err(LoaderError::TooMany { what, limit, got }) } else { Ok(()) }
 }
 
 /// The batches of one epoch, in order. Ends after the last, or after the first error.

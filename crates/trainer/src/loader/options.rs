@@ -3,9 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::{LoaderError, at_most};
 use crate::augment::Augment;
 use crate::data::Geometry;
 use wgrad_tensor::philox::Stream;
+
+/// The most prefetch threads taken.
+const MAX_THREADS: u64 = 1024;
+/// The most batches that may lie ready.
+const MAX_QUEUE: u64 = 4096;
 
 /// What becomes of the samples that do not fill a whole batch at the end of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -80,6 +86,18 @@ impl LoaderOptions {
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
+    }
+
+    /// Whether every number is in its range, whatever the data set.
+    ///
+    /// # Errors
+    /// A batch of 0 images, more threads or batches ahead than any machine has use for.
+    pub fn check(&self) -> Result<(), LoaderError> {
+        if self.batch_size == 0 {
+            return Err(LoaderError::EmptyBatch);
+        }
+        at_most("prefetch threads", MAX_THREADS, self.threads as u64)?;
+        at_most("batches in the queue", MAX_QUEUE, self.queue as u64)
     }
 }
 

@@ -11,7 +11,7 @@ use super::record::{EpochRecord, StepRecord};
 /// The log files of a run, in one folder: `log.jsonl` (every record, one JSON object to a line, with `"kind"` `"step"` or
 /// `"epoch"`), `steps.csv` and `epochs.csv`.
 ///
-/// Records are appended, so a resumed run goes on in the same files. Each one is opened for, written and handed to the system
+/// Records are appended to what is there. Each one is opened for, written and handed to the system
 /// on its own: a crash of the program loses none, and a file that was deleted, rotated, or could not grow for a while is simply
 /// there again with the next. A record that cannot be written is dropped and counted; logging never ends a run.
 #[derive(Debug)]

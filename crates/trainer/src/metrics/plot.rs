@@ -1,8 +1,6 @@
 //! Curves of a run as an SVG picture: loss on the left, accuracy on the right, training and test.
 
-use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -25,26 +23,9 @@ pub enum PlotError {
     /// The picture could not be drawn.
     #[error("curves: drawing failed: {0}")]
     Draw(String),
-    /// The picture could not be written.
-    #[error("{path}: cannot write the curves: {source}; check the folder and its permissions", path = .path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
 }
 
-/// Draws the curves of a run and writes them to `path`. `title` stands above them.
-///
-/// # Errors
-/// No finite figure, or a file that cannot be written.
-pub fn curves(path: &Path, title: &str, epochs: &[EpochRecord]) -> Result<(), PlotError> {
-    let svg = curves_svg(title, epochs)?;
-    std::fs::write(path, svg).map_err(|source| PlotError::Write { path: path.to_owned(), source })
-}
-
-/// The curves of a run as the text of an SVG picture of 1000 by 420 pixels. Figures that are not finite leave a gap.
+/// The curves of a run as the text of an SVG picture of 1000 by 420 pixels, under `title`. Figures that are not finite leave a gap.
 ///
 /// # Errors
 /// No finite figure.
@@ -162,11 +143,8 @@ mod tests {
 
     #[test]
     fn a_picture_with_all_its_parts() {
-        let dir = tempfile::tempdir().expect("tmp");
-        let path = dir.path().join("curves.svg");
         let records: Vec<_> = (0..8).map(epoch).collect();
-        curves(&path, "resnet8 on fashion-mnist", &records).expect("drawn");
-        let svg = std::fs::read_to_string(&path).expect("file");
+        let svg = curves_svg("resnet8 on fashion-mnist", &records).expect("drawn");
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
         for part in ["resnet8 on fashion-mnist", "loss", "accuracy in %", "epoch", "training", "test"] {
             assert!(svg.contains(part), "{part}");
@@ -188,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_draw_and_nowhere_to_write() {
+    fn nothing_to_draw() {
         assert!(matches!(curves_svg("none", &[]), Err(PlotError::Nothing)));
         let nan = EpochRecord {
             train_loss: f64::NAN,
@@ -198,8 +176,6 @@ mod tests {
             ..epoch(0)
         };
         assert!(matches!(curves_svg("nan", &[nan]), Err(PlotError::Nothing)));
-        let e = curves(Path::new("/nowhere/at/all.svg"), "t", &[epoch(0)]).expect_err("no folder");
-        assert!(e.to_string().contains("/nowhere/at/all.svg"), "{e}");
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl EpochRecord {
 }
 
 /// JSON has no NaN: it is written as null, and a log of a diverged run must read back.
-fn null_is_nan<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+pub(super) fn null_is_nan<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(d)?.unwrap_or(f64::NAN))
 }
 

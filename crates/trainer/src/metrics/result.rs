@@ -4,20 +4,27 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::record::null_is_nan;
+
 /// The last line of every training command: `result {…}`, for programs to read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResultLine {
     /// Part of the test images classified rightly, 0 to 1.
+    #[serde(deserialize_with = "null_is_nan")]
     pub accuracy: f64,
     /// Mean loss over the test set.
+    #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
     /// Training images per second, over all epochs but without tests.
+    #[serde(deserialize_with = "null_is_nan")]
     pub images_per_s: f64,
     /// Seconds from the start of the program to the end of the first training step.
+    #[serde(deserialize_with = "null_is_nan")]
     pub first_step_s: f64,
     /// Seconds of training, tests included.
+    #[serde(deserialize_with = "null_is_nan")]
     pub train_s: f64,
-    /// Most device memory held at once, in bytes.
+    /// Device memory that training holds, in bytes.
     pub peak_bytes: u64,
     /// Training steps done.
     pub steps: u64,
@@ -58,5 +65,8 @@ mod tests {
         assert_eq!(v["seed"], u64::MAX);
         assert!(v["loss"].is_null());
         assert_eq!(v["adapter"], r.adapter.as_str());
+        let back: ResultLine = serde_json::from_str(json).expect("back");
+        assert!(back.loss.is_nan());
+        assert_eq!(ResultLine { loss: 0.5, ..back }, ResultLine { loss: 0.5, ..r });
     }
 }

@@ -80,6 +80,7 @@ pub struct Trainer {
     last: LastBatch,
     threads: usize,
     seed: u64,
+    weights: Option<PathBuf>,
     device: Option<Device>,
     device_options: DeviceOptions,
     output: Output,
@@ -99,6 +100,7 @@ impl std::fmt::Debug for Trainer {
             .field("sgd", &self.sgd)
             .field("augment", &self.augment)
             .field("seed", &self.seed)
+            .field("weights", &self.weights)
             .field("output", &self.output)
             .finish_non_exhaustive()
     }
@@ -132,6 +134,7 @@ impl Trainer {
             last: LastBatch::Drop,
             threads: 2,
             seed: DEFAULT_SEED,
+            weights: None,
             device: None,
             device_options: DeviceOptions::default(),
             output: Output::default(),
@@ -253,6 +256,14 @@ impl Trainer {
         self
     }
 
+    /// Starts from the weights and running statistics of this checkpoint or model file, which must be of this very model;
+    /// steps are counted from 0 and momentum starts at zero.
+    #[must_use]
+    pub fn weights(mut self, path: impl Into<PathBuf>) -> Trainer {
+        self.weights = Some(path.into());
+        self
+    }
+
     /// An open device to train on.
     #[must_use]
     pub fn device(mut self, device: Device) -> Trainer {
@@ -335,6 +346,7 @@ impl Trainer {
         if self.last == LastBatch::Pad {
             return Err(TrainError::setting("last batch", "drop or wrap for training", "pad"));
         }
+        self.loader_options().check()?;
         self.output.check()
     }
 
@@ -349,6 +361,6 @@ impl Trainer {
 
     fn loader_options(&self) -> LoaderOptions {
         let options = LoaderOptions::train(self.batch_size, self.seed).augment(self.augment.clone());
-        LoaderOptions { last: self.last, queue: (2 * self.threads).max(4), ..options.threads(self.threads) }
+        LoaderOptions { last: self.last, queue: self.threads.saturating_mul(2).max(4), ..options.threads(self.threads) }
     }
 }

@@ -31,17 +31,22 @@ impl Output {
     /// # Errors
     /// A folder that holds something, or a file in its place.
     pub fn check(&self) -> Result<(), TrainError> {
-        let Output::Folder(path) = self else { return Ok(()) };
+        let path = match self {
+            Output::Nowhere => return Ok(()),
+            Output::Numbered(path) | Output::Folder(path) => path,
+        };
         let in_use = |found: &str| TrainError::FolderInUse { path: path.clone(), found: found.to_string() };
+        let unwritable = |source| TrainError::Write { path: path.clone(), source };
         match fs::read_dir(path) {
+            Ok(_) if matches!(self, Output::Numbered(_)) => Ok(()),
             Ok(mut entries) => match entries.next() {
                 None => Ok(()),
                 Some(Ok(entry)) => Err(in_use(&format!("one that holds {:?}", entry.file_name()))),
-                Some(Err(source)) => Err(TrainError::Write { path: path.clone(), source }),
+                Some(Err(source)) => Err(unwritable(source)),
             },
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) if error.kind() == ErrorKind::NotADirectory => Err(in_use("a file")),
-            Err(source) => Err(TrainError::Write { path: path.clone(), source }),
+            Err(source) => Err(unwritable(source)),
         }
     }
 
@@ -114,8 +119,10 @@ mod tests {
             let error = result.expect_err("in use").to_string();
             assert!(error.contains("model.safetensors"), "{error}");
         }
-        let file = Output::Folder(path.join("model.safetensors"));
-        assert!(matches!(file.check(), Err(TrainError::FolderInUse { .. })));
+        let file = path.join("model.safetensors");
+        for output in [Output::Folder(file.clone()), Output::Numbered(file)] {
+            assert!(matches!(output.check(), Err(TrainError::FolderInUse { .. })));
+        }
         assert_eq!(Output::Nowhere.create("x").expect("nothing"), None);
     }
 }

@@ -16,8 +16,8 @@ pub struct Report {
     pub first_step_s: f64,
     /// Seconds from the first step's start to the end of the run, evaluations included.
     pub train_s: f64,
-    /// Device memory of both plans and the parameter store, in bytes. All of it exists before the first step, so this is
-    /// also the most.
+    /// Device memory of both plans and the parameter store, in bytes: all that training holds, from before the first step on.
+    /// Saving takes as much again as the one parameter that it reads back, for that moment; that is not counted.
     pub peak_bytes: u64,
     /// Buffers that this memory consists of.
     pub buffers: usize,

@@ -1,7 +1,7 @@
 //! The loop.
 
 use super::{Evaluation, LAG, Report, Show, Trained, Trainer, evaluate};
-use crate::checkpoint::{self, Contents, Meta, save_bytes};
+use crate::checkpoint::{self, Checkpoint, Contents, Meta, write_whole};
 use crate::error::TrainError;
 use crate::loader::{Loader, LoaderOptions};
 use crate::metrics::{EpochRecord, Progress, RunLog, StepRecord, plot};
@@ -9,10 +9,14 @@ use crate::schedule::Schedule;
 use crate::step::{EvalStep, TrainStep};
 use std::collections::VecDeque;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use wgrad_tensor::{Device, Params, Ticket};
+
+const MODEL: &str = "model.safetensors";
+const CHECKPOINT: &str = "checkpoint.safetensors";
+const CURVES: &str = "curves.svg";
 
 impl Trainer {
     /// Trains. Writes into the run's folder, if there is one: `run.json` (the settings), `log.jsonl`, `steps.csv` and
@@ -20,12 +24,14 @@ impl Trainer {
     /// `model.safetensors` and `result.json`.
     ///
     /// # Errors
-    /// A setting that makes no sense; a model that does not fit together or not to the data; a device that is absent, too
-    /// small or lost; a loss that is no number any more; a folder that cannot be written at the start, or a model at the
-    /// end. Logs, curves and checkpoints that cannot be written on the way are reported and end nothing.
+    /// A setting that makes no sense; a model that does not fit together or not to the data or the weights; a device that is
+    /// absent, too small or lost; a loss or a parameter that is no number any more (the last good checkpoint stands); a
+    /// folder that cannot be written at the start, or a model at the end. Logs, curves and checkpoints that cannot be
+    /// written on the way are reported and end nothing.
     pub fn run(self) -> Result<Trained, TrainError> {
         let started = self.started.unwrap_or_else(Instant::now);
         self.check()?;
+        let weights = self.weights.as_deref().map(checkpoint::read).transpose()?;
         let device = match &self.device {
             Some(device) => device.clone(),
             None => Device::open(&self.device_options)?,
@@ -37,6 +43,9 @@ impl Trainer {
         let (model, classes) = (train.classes(), self.data.train.classes());
         if model != classes {
             return Err(TrainError::Classes { model, dataset: self.data.train.name.clone(), classes });
+        }
+        if let (Some(bytes), Some(path)) = (&weights, &self.weights) {
+            checkpoint::load_weights(bytes, "", &mut params, &path.display().to_string())?;
         }
         let options = self.loader_options();
         let settings = self.settings(&device);
@@ -70,6 +79,7 @@ impl Trainer {
             images: 0,
             train_s: 0.0,
             records: Vec::new(),
+            saved: Vec::new(),
         };
         run.welcome(&device, &train_loader, &eval_loader, &settings)?;
         let mut test = None;
@@ -78,7 +88,7 @@ impl Trainer {
             let last = epoch + 1 == self.epochs;
             let due = last || (epoch + 1).is_multiple_of(self.eval_every);
             let evaluation = if due { Some(evaluate(&mut run.eval, &eval_loader, epoch)?) } else { None };
-            run.end_epoch(epoch, &figures, evaluation);
+            run.end_epoch(epoch, &figures, evaluation, last)?;
             test = evaluation.or(test);
         }
         // `epochs` is at least 1 and the last one is tested, so there is an evaluation.
@@ -99,6 +109,7 @@ impl Trainer {
             "schedule": self.schedule,
             "sgd": self.sgd,
             "label_smoothing": self.label_smoothing,
+            "weights": self.weights,
             "augment": self.augment,
             "last_batch": self.last,
             "seed": self.seed,
@@ -158,7 +169,8 @@ impl Files {
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), TrainError> {
-        Ok(save_bytes(&self.path(name), text.as_bytes())?)
+        let path = self.path(name);
+        write_whole(&path, text.as_bytes()).map_err(|source| TrainError::Write { path, source })
     }
 }
 
@@ -179,6 +191,8 @@ struct Run {
     images: u64,
     train_s: f64,
     records: Vec<EpochRecord>,
+    /// Files that hold the last epoch.
+    saved: Vec<&'static str>,
 }
 
 impl Run {
@@ -242,9 +256,7 @@ impl Run {
                 let result = self.train.read(done.ticket)?;
                 self.first_step_s.get_or_insert_with(|| self.started.elapsed().as_secs_f64());
                 if !result.loss.is_finite() {
-                    let (step, lr, loss) = (done.step, done.lr, result.loss);
-                    self.progress.finish();
-                    return Err(TrainError::Diverged { epoch, step, lr, loss });
+                    return Err(self.diverged(format!("the loss is {}", result.loss), epoch, done.step, done.lr));
                 }
                 whole.add(result.loss, result.correct);
                 window.add(result.loss, result.correct);
@@ -282,8 +294,20 @@ impl Run {
         Ok(EpochFigures { loss, accuracy, lr, images_per_s, data_wait_share: batches.wait_s() / elapsed })
     }
 
-    /// Shows and logs an epoch, and writes what it leaves behind.
-    fn end_epoch(&mut self, epoch: u32, figures: &EpochFigures, test: Option<Evaluation>) {
+    fn diverged(&mut self, what: String, epoch: u32, step: u64, lr: f32) -> TrainError {
+        self.progress.finish();
+        TrainError::Diverged { what, epoch, step, lr }
+    }
+
+    /// Shows and logs an epoch, and writes what it leaves behind, if all of it is numbers: the training losses were taken
+    /// before each update and do not tell what the last ones did.
+    fn end_epoch(
+        &mut self,
+        epoch: u32,
+        figures: &EpochFigures,
+        test: Option<Evaluation>,
+        last: bool,
+    ) -> Result<(), TrainError> {
         let record = EpochRecord {
             epoch,
             step: self.train.steps_done(),
@@ -307,19 +331,35 @@ impl Run {
         self.records.push(record);
         self.meta.step = self.train.steps_done();
         self.meta.epoch = epoch + 1;
-        self.save_epoch();
+        // Read back even where no file is kept: no run ends well with a weight that is no number.
+        let checkpoint = Checkpoint::of(&self.params, &self.meta, Contents::All)?;
+        let test_loss = test.map(|test| test.loss).filter(|loss| !loss.is_finite());
+        let what = match (test_loss, checkpoint.not_finite()) {
+            (Some(loss), _) => format!("the test loss is {loss}"),
+            (None, Some((tensor, number))) => format!("tensor {tensor:?} holds {number}"),
+            (None, None) => {
+                self.save_epoch(&checkpoint, last);
+                return Ok(());
+            }
+        };
+        Err(self.diverged(what, epoch, self.meta.step - 1, figures.lr))
     }
 
     /// Checkpoint and curves so far. A disk that is full for a while must not end a run: the earlier files stand, and the
     /// user is told.
-    fn save_epoch(&mut self) {
+    fn save_epoch(&mut self, checkpoint: &Checkpoint, last: bool) {
         let Some(files) = &self.files else { return };
-        let path = files.path("checkpoint.safetensors");
-        let saved = checkpoint::save(&path, &self.params, &self.meta, Contents::All).map_err(|error| error.to_string());
+        let path = files.path(CHECKPOINT);
+        let saved = checkpoint::save_bytes(&path, &checkpoint.to_bytes()).map_err(|error| error.to_string());
         let drawn = plot::curves_svg(&files.title, &self.records).map_err(|error| error.to_string());
-        let drawn = drawn.and_then(|svg| files.write("curves.svg", &svg).map_err(|error| error.to_string()));
-        for error in [saved, drawn].into_iter().filter_map(Result::err) {
-            self.progress.message(&format!("{error}; training goes on"));
+        let drawn = drawn.and_then(|svg| files.write(CURVES, &svg).map_err(|error| error.to_string()));
+        self.saved.clear();
+        for (name, result) in [(CHECKPOINT, saved), (CURVES, drawn)] {
+            match result {
+                Ok(()) => self.saved.push(name),
+                Err(error) if last => self.progress.message(&error),
+                Err(error) => self.progress.message(&format!("{error}; training goes on")),
+            }
         }
     }
 
@@ -338,19 +378,13 @@ impl Run {
             folder: self.files.as_ref().map(|files| files.folder.clone()),
         };
         if let Some(files) = &self.files {
-            checkpoint::save(&files.path("model.safetensors"), &self.params, &self.meta, Contents::Model)?;
+            checkpoint::save(&files.path(MODEL), &self.params, &self.meta, Contents::Model)?;
             let result = serde_json::to_string_pretty(&report.result_line()).unwrap_or_default();
             files.write("result.json", &format!("{result}\n"))?;
-            let list =
-                |names: &[&str]| names.iter().map(|name| shown(&files.path(name))).collect::<Vec<_>>().join(", ");
-            self.progress
-                .message(&format!("saved {}", list(&["model.safetensors", "checkpoint.safetensors", "curves.svg"])));
+            let saved = [MODEL].iter().chain(&self.saved).map(|name| files.path(name).display().to_string());
+            self.progress.message(&format!("saved {}", saved.collect::<Vec<_>>().join(", ")));
         }
         self.progress.finish();
         Ok((report, self.params))
     }
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }
