@@ -18,13 +18,24 @@ const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const STD: [f32; 3] = [0.229, 0.224, 0.225];
 const BATCH: usize = 32;
 
-/// Largest relative deviation of the ten losses that counts as equal. One ReLU input in the sixth step lies so close to
-/// zero that float32 and float64 put it on different sides, and the trajectories part from there: PyTorch's own float32
-/// deviates from its float64 by 8.6e-4 and 2.8e-3 in the last two losses, 1.5e-4 in the parameters and 1.2e-2 in the
-/// logits (three float32 runs: one thread, two threads, without oneDNN). Up to that step 1e-4 holds with room to spare.
-const LOSS_BOUNDS: [f64; 10] = [1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1.2e-3, 3.5e-3];
-const PARAM_BOUND: f64 = 2e-4;
-const LOGIT_BOUND: f64 = 1.5e-2;
+/// Largest deviations that count as equal: of the losses before and from step 5 on (relative), of the parameters after ten
+/// steps (relative norm), of the logits (absolute).
+struct Bounds {
+    early: f64,
+    late: f64,
+    parameters: f64,
+    logits: f64,
+}
+
+/// For the driver that the figures in the README come from: it gives the same bits on every machine.
+const MEASURED_DRIVER: &str = "Mesa 22.3";
+const MEASURED: Bounds = Bounds { early: 1e-4, late: 1e-4, parameters: 1e-4, logits: 2e-3 };
+
+/// For all others. The inputs of some ReLUs come so close to zero around step 5 that float32 and float64 put them on
+/// different sides, and the trajectories part from there. PyTorch's own float32 deviates from its float64 by 8.6e-4 and
+/// 2.8e-3 in the last two losses, 1.5e-4 in the parameters and 1.2e-2 in the logits (one thread, two threads, without
+/// oneDNN); whether a kernel does is chance.
+const ANY: Bounds = Bounds { early: 1e-4, late: 5e-3, parameters: 3e-4, logits: 3e-2 };
 
 struct Golden {
     shapes: BTreeMap<String, Vec<usize>>,
@@ -165,15 +176,16 @@ fn ten_steps_agree(tier: Tier, fuse: bool) {
     let worst_logit = worst(logits.iter().zip(wanted).map(|(&got, want)| (f64::from(got) - want).abs()));
     let (worst_loss, worst_gradient, worst_param) = (worst(losses.clone()), worst(gradients), worst(parameters));
     say(&format!(
-        "golden ResNet-20, tier {}, fused {fuse}: losses {:.1e} until step 7, {worst_loss:.1e} over all, gradients {worst_gradient:.1e}, \
+        "golden ResNet-20, tier {}, fused {fuse}: losses {worst_loss:.1e}, gradients {worst_gradient:.1e}, \
          parameters {worst_param:.1e} (relative), logits {worst_logit:.1e} (absolute)",
-        tier.name(),
-        worst(losses[..8].to_vec())
+        tier.name()
     ));
-    for (step, (deviation, bound)) in losses.iter().zip(LOSS_BOUNDS).enumerate() {
-        assert!(*deviation <= bound, "loss of step {step} deviates by {deviation:e}, bound {bound:e}");
+    let bounds = if device.info().driver.contains(MEASURED_DRIVER) { MEASURED } else { ANY };
+    for (step, deviation) in losses.into_iter().enumerate() {
+        let bound = if step < 5 { bounds.early } else { bounds.late };
+        assert!(deviation <= bound, "loss of step {step} deviates by {deviation:e}, bound {bound:e}");
     }
-    assert!(worst_gradient <= 1e-4 && worst_param <= PARAM_BOUND && worst_logit <= LOGIT_BOUND);
+    assert!(worst_gradient <= 1e-4 && worst_param <= bounds.parameters && worst_logit <= bounds.logits);
 }
 
 /// To the terminal, past the test harness's capture: what was measured and what was left out is always seen.
