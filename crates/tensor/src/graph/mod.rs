@@ -131,6 +131,18 @@ impl GraphData {
         })
     }
 
+    /// Whose storage each tensor has: its own, or for a view that of what it views in the end. Two tensors are the same
+    /// bytes exactly if their roots are equal.
+    pub fn roots(&self) -> Vec<TensorId> {
+        let mut roots: Vec<TensorId> = (0..self.tensors.len()).map(TensorId).collect();
+        for node in &self.nodes {
+            if let Some(viewed) = node.op.view_of(&self.descs(&node.inputs)) {
+                roots[node.outputs[0].0] = roots[node.inputs[viewed].0];
+            }
+        }
+        roots
+    }
+
     /// The recorded mistakes, if there are any.
     pub fn check(&self) -> Result<(), ShapeErrors> {
         if self.errors.is_empty() { Ok(()) } else { Err(ShapeErrors(self.errors.clone())) }

@@ -223,7 +223,7 @@ impl Plan {
         self.finish(encoder)
     }
 
-    /// Stages the feeds and records their copy to the device.
+    /// Stages the feeds and records their copy to the device, and the opening copies.
     pub(super) fn begin<N: AsRef<str>>(&mut self, feeds: &[(N, Feed<'_>)]) -> Result<wgpu::CommandEncoder> {
         self.check_feeds(feeds)?;
         let number = (self.steps % RING as u64) as usize;
@@ -261,15 +261,21 @@ impl Plan {
             }
         }
         slot.staging.unmap();
+        self.record_copies(&mut encoder, &self.desc.snapshots)?;
         Ok(encoder)
+    }
+
+    fn record_copies(&self, encoder: &mut wgpu::CommandEncoder, copies: &[(Place, Place)]) -> Result<()> {
+        for (from, to) in copies {
+            let (source, target) = (self.buffer(from.buffer)?, self.buffer(to.buffer)?);
+            encoder.copy_buffer_to_buffer(source, from.offset_bytes, target, to.offset_bytes, to.size_bytes);
+        }
+        Ok(())
     }
 
     /// Records the closing copies, submits, and asks for the ring's buffers back.
     pub(super) fn finish(&mut self, mut encoder: wgpu::CommandEncoder) -> Result<Ticket> {
-        for (from, to) in &self.desc.copies {
-            let (source, target) = (self.buffer(from.buffer)?, self.buffer(to.buffer)?);
-            encoder.copy_buffer_to_buffer(source, from.offset_bytes, target, to.offset_bytes, to.size_bytes);
-        }
+        self.record_copies(&mut encoder, &self.desc.copies)?;
         let number = (self.steps % RING as u64) as usize;
         for port in &self.desc.outputs {
             let from = self.buffer(port.place.buffer)?;
