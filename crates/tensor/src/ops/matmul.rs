@@ -161,5 +161,8 @@ pub fn cases() -> Vec<Case> {
             }
         }
     }
+    // The sum is cut into 63 parts where 64 were wanted.
+    let inputs = [CaseInput::normal([6, 32_832]), CaseInput::normal([32_832, 25])];
+    cases.push(Case::new("fewer parts than wanted", MatMul::default(), inputs));
     cases
 }
