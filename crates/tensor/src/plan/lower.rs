@@ -23,7 +23,7 @@ pub fn lower(graph: GraphData, store: &StoreLayout, target: Target, adapter: &st
     // Before recording, so that an operation sees which of its results lie in flat buffers.
     lowering.place_write_backs();
     let (mut dispatches, workspaces) = lowering.record();
-    lowering.check_limits(&workspaces, adapter)?;
+    lowering.check_limits(&dispatches, &workspaces, adapter)?;
     let (feeds, feed_bytes) = lowering.place_feeds();
     let (unshared_bytes, live) = lowering.place_temporaries(&dispatches, &workspaces);
     let snapshots = lowering.place_snapshots();
@@ -159,22 +159,23 @@ impl Lowering {
         (dispatches, workspaces)
     }
 
-    fn check_limits(&self, workspaces: &[usize], adapter: &str) -> Result<()> {
+    fn check_limits(&self, dispatches: &[Dispatch], workspaces: &[usize], adapter: &str) -> Result<()> {
         let limit_bytes = self.target.max_binding_bytes;
         let too_large = |what: String, wanted_bytes: u64| {
             Error::Device(DeviceError::LimitExceeded { what, wanted_bytes, limit_bytes, adapter: adapter.to_string() })
         };
-        for (i, tensor) in self.graph.tensors.iter().enumerate() {
-            let bytes = self.bytes(TensorId(i));
-            if bytes > limit_bytes {
-                let what = match &tensor.origin {
-                    Origin::Feed(name) => format!("feed {name:?} {}", tensor.desc),
-                    Origin::Param(decl) => format!("parameter {:?} {}", decl.name, tensor.desc),
-                    Origin::Node { node, .. } => format!("{} -> {}", self.graph.nodes[*node].label(), tensor.desc),
-                    Origin::Poison => continue,
-                };
-                return Err(too_large(what, bytes));
-            }
+        // What nodes that were dropped would have computed needs no memory, so results are found through the nodes.
+        let feeds = self.graph.feeds().map(|(id, name)| (id, format!("feed {name:?}")));
+        let params = self.graph.params().map(|(id, decl)| (id, format!("parameter {:?}", decl.name)));
+        let results =
+            self.graph.nodes.iter().flat_map(|node| node.outputs.iter().map(|&id| (id, node.label() + " ->")));
+        if let Some((id, what)) = feeds.chain(params).chain(results).find(|(id, _)| self.bytes(*id) > limit_bytes) {
+            return Err(too_large(format!("{what} {}", self.graph.desc(id)), self.bytes(id)));
+        }
+        let limit = self.target.max_groups;
+        if let Some(dispatch) = dispatches.iter().find(|d| d.grid.iter().any(|&extent| extent > limit)) {
+            let (what, wanted, adapter) = (dispatch.label.clone(), dispatch.grid, adapter.to_string());
+            return Err(Error::Device(DeviceError::GridExceeded { what, wanted, limit, adapter }));
         }
         match workspaces.iter().map(|&elements| elements as u64 * 4).find(|&bytes| bytes > limit_bytes) {
             Some(bytes) => Err(too_large("a workspace".to_string(), bytes)),

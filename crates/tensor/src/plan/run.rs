@@ -56,7 +56,7 @@ impl std::fmt::Debug for Plan {
     }
 }
 
-/// Words behind every temporary when memory is poisoned; a kernel that writes them is broken.
+/// Words behind every temporary when memory is poisoned, bound with it; a kernel that writes them is broken.
 const GUARD_BYTES: u64 = 64;
 const POISON_WORD: u32 = 0x7fc0_dead;
 
@@ -151,16 +151,12 @@ impl Plan {
                 let place = Place { buffer, offset_bytes: offset, size_bytes: size };
                 entries.push(wgpu::BindGroupEntry { binding, resource: self.binding(place)? });
             }
-            let scope = self.device.wgpu().push_error_scope(wgpu::ErrorFilter::Validation);
-            let bind_group = self.device.wgpu().create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(&dispatch.label),
-                layout: &kernel.layout,
-                entries: &entries,
-            });
-            if let Some(error) = pollster::block_on(scope.pop()) {
+            let descriptor =
+                wgpu::BindGroupDescriptor { label: Some(&dispatch.label), layout: &kernel.layout, entries: &entries };
+            let bind_group = self.device.catch(|gpu| gpu.create_bind_group(&descriptor)).map_err(|error| {
                 let kernel = format!("{} ({})", dispatch.kernel, dispatch.label);
-                return Err(Error::Device(DeviceError::Kernel { kernel, message: error.to_string() }));
-            }
+                Error::Device(DeviceError::Kernel { kernel, message: error.to_string() })
+            })?;
             self.launches.push(Launch { kernel, bind_group, grid: dispatch.grid });
         }
         Ok(())
@@ -175,11 +171,23 @@ impl Plan {
     }
 
     fn binding(&self, place: Place) -> Result<wgpu::BindingResource<'_>> {
+        let buffer = self.buffer(place.buffer)?;
+        let end = place.offset_bytes + place.size_bytes;
+        // Over the guard words behind the buffer, if there are any: a kernel that writes too far shall hit them.
+        let guard_bytes = if buffer.size() == end + GUARD_BYTES { self.guard_bytes(place.buffer) } else { 0 };
         Ok(wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-            buffer: self.buffer(place.buffer)?,
+            buffer,
             offset: place.offset_bytes,
-            size: std::num::NonZeroU64::new(place.size_bytes),
+            size: std::num::NonZeroU64::new(place.size_bytes + guard_bytes),
         }))
+    }
+
+    /// Bytes that a buffer has beyond what was planned.
+    fn guard_bytes(&self, buffer: BufferRef) -> u64 {
+        match buffer {
+            BufferRef::Owned(i) => self.buffers[i].size() - self.desc.buffers[i].bytes,
+            BufferRef::Store(_) => 0,
+        }
     }
 
     /// The plan as data.
@@ -284,7 +292,7 @@ impl Plan {
             encoder.copy_buffer_to_buffer(from, place.offset_bytes, readback, port.offset_bytes, place.size_bytes);
         }
         let submission = self.device.queue().submit([encoder.finish()]);
-        self.device.check_lost()?;
+        self.device.check()?;
         let slot = &mut self.ring[number];
         slot.staging.map_async(wgpu::MapMode::Write, .., |_| {});
         slot.readback.map_async(wgpu::MapMode::Read, .., |_| {});
