@@ -51,6 +51,9 @@ fn every_operation_has_eight_cases_and_infers_their_shapes() {
     let mut count: BTreeMap<&str, usize> = BTreeMap::new();
     for case in cases() {
         let descs: Vec<_> = case.inputs.iter().map(|input| input.desc).collect();
+        if let Some(types) = case.op.operand_types() {
+            assert_eq!(types, descs.iter().map(|desc| desc.dtype).collect::<Vec<_>>(), "{}", case.op.name());
+        }
         let shapes = case.op.infer(&descs);
         assert_eq!(shapes.as_ref().map(Vec::len), Ok(case.op.output_count()), "{} {}", case.op.name(), case.name);
         let cost = case.op.cost(&descs, &shapes.expect("just checked"));
