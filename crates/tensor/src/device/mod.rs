@@ -194,10 +194,14 @@ impl Device {
     pub(crate) fn catch<T>(&self, make: impl FnOnce(&wgpu::Device) -> T) -> Result<T, wgpu::Error> {
         let filters = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
         let scopes = filters.map(|filter| self.inner.device.push_error_scope(filter));
-        let made = make(&self.inner.device);
+        let mut outcome = Ok(make(&self.inner.device));
         // Scopes are a stack: the last one pushed is popped first.
-        let errors = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop()));
-        errors.fold(Ok(made), |outcome, error| outcome.and(Err(error)))
+        for scope in scopes.into_iter().rev() {
+            if let Some(error) = pollster::block_on(scope.pop()) {
+                outcome = outcome.and(Err(error));
+            }
+        }
+        outcome
     }
 
     pub(crate) fn wgpu(&self) -> &wgpu::Device {
@@ -265,5 +269,28 @@ impl Device {
                 _ => DeviceError::Refused { what, message },
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wgpu_refuses_is_an_error_not_a_panic() {
+        let device = Device::open(&DeviceOptions::default()).expect("an adapter");
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("impossible"),
+            size: 64,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::STORAGE,
+            mapped_at_creation: false,
+        };
+        let error = device.create_buffer(&descriptor, 64).expect_err("refused");
+        assert!(matches!(&error, Error::Device(DeviceError::Refused { what, .. }) if what.contains("impossible")));
+        device.wait().expect("the scope has caught it");
+        let _ = device.wgpu().create_buffer(&descriptor);
+        let error = device.wait().expect_err("no scope has caught it");
+        assert!(matches!(error, Error::Device(DeviceError::Refused { .. })), "{error}");
+        device.wait().expect("it is reported once");
     }
 }

@@ -58,6 +58,13 @@ struct Bound {
     writes: bool,
 }
 
+/// A value that may be computed where the parameter that takes it lies.
+struct Update {
+    param: TensorId,
+    value: TensorId,
+    place: FlatPlace,
+}
+
 struct Lowering {
     graph: GraphData,
     target: Target,
@@ -213,24 +220,25 @@ impl Lowering {
     fn place_write_backs(&mut self) {
         let values: Vec<TensorId> = self.graph.write_backs.iter().map(|(_, value)| self.root[value.0]).collect();
         // By producer, in order, so that the places of its operands are settled when they are asked for.
-        let mut moves: BTreeMap<(usize, BufferRef), Vec<(TensorId, TensorId, FlatPlace)>> = BTreeMap::new();
+        let mut updates: BTreeMap<(usize, BufferRef), Vec<Update>> = BTreeMap::new();
         for (&(param, _), &value) in self.graph.write_backs.iter().zip(&values) {
             let Origin::Node { node, output } = self.graph.tensors[value.0].origin else { continue };
-            let Some(&flat) = self.flat.get(&param) else { continue };
+            let Some(&place) = self.flat.get(&param) else { continue };
             // The value of two parameters stays out: copying it from one to the other could be within one buffer.
             let is_free = !self.flat.contains_key(&value) && values.iter().filter(|v| **v == value).count() == 1;
             if is_free && self.may_share(&self.graph.nodes[node], param, output) {
-                moves.entry((node, flat.buffer)).or_default().push((param, value, flat));
+                updates.entry((node, place.buffer)).or_default().push(Update { param, value, place });
             }
         }
-        for ((node, buffer), moves) in moves {
+        for ((node, buffer), updates) in updates {
             // A dispatch cannot read a buffer that it writes, except where the reads go through the result.
             let mut operands = self.graph.nodes[node].inputs.iter().map(|id| self.root[id.0]);
             let reads_beside = operands.any(|x| {
-                self.flat.get(&x).is_some_and(|place| place.buffer == buffer) && moves.iter().all(|m| m.0 != x)
+                self.flat.get(&x).is_some_and(|place| place.buffer == buffer)
+                    && updates.iter().all(|update| update.param != x)
             });
             if !reads_beside {
-                moves.into_iter().for_each(|(_, value, flat)| self.set_flat(value, flat));
+                updates.into_iter().for_each(|update| self.set_flat(update.value, update.place));
             }
         }
     }
@@ -408,8 +416,8 @@ impl Lowering {
                 }
                 bindings.push(Bound { name, buf, place, writes: binding.writes });
             }
-            if let Some(name) = reflection.storage.keys().find(|name| bindings.iter().all(|b| b.name != name.as_str()))
-            {
+            let is_bound = |name: &str| bindings.iter().any(|bound| bound.name == name);
+            if let Some(name) = reflection.storage.keys().find(|name| !is_bound(name)) {
                 return Err(broken(format!("{name} is not bound")));
             }
             let mut kernel = dispatch.kernel.clone();

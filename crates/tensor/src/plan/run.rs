@@ -306,8 +306,11 @@ impl Plan {
         let mismatch = |name: &str, wanted: String, got: String| {
             Error::Usage(UsageError::Mismatch { kind: "feed", name: name.to_string(), wanted, got })
         };
-        for (name, feed) in feeds {
+        for (i, (name, feed)) in feeds.iter().enumerate() {
             let name = name.as_ref();
+            if feeds[..i].iter().any(|(known, _)| known.as_ref() == name) {
+                return Err(mismatch(name, "one tensor".to_string(), "two".to_string()));
+            }
             let Some(port) = self.desc.feeds.iter().find(|port| port.name == name) else {
                 let known: Vec<&str> = self.desc.feeds.iter().map(|port| port.name.as_str()).collect();
                 let (name, known) = (name.to_string(), known.join(", "));
