@@ -6,7 +6,7 @@ pub enum Activation {
     /// `x`.
     #[default]
     Identity,
-    /// `max(x, 0)`.
+    /// `max(x, 0)`; a NaN stays one.
     Relu,
     /// `x` if positive, else `slope * x`.
     LeakyRelu {
