@@ -11,7 +11,8 @@ fn normal_cdf(x: vec4f) -> vec4f {
 }
 
 fn activate(x: vec4f, slope: f32) -> vec4f {
-  if (ACT == 1u) { return max(x, vec4f(0.0)); }
+  // A NaN stays one, as in PyTorch; max would hide it.
+  if (ACT == 1u) { return select(x, vec4f(0.0), x < vec4f(0.0)); }
   if (ACT == 2u) { return select(x * slope, x, x > vec4f(0.0)); }
   if (ACT == 3u) { return 1.0 / (1.0 + exp(-x)); }
   // tanh through exp of a non-positive argument: no overflow, and the same in every driver.

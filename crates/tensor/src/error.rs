@@ -106,6 +106,40 @@ pub enum DeviceError {
     /// The device went away.
     #[error("the GPU device was lost: {0}")]
     Lost(String),
+    /// A dispatch needs more workgroups along one dimension than the device offers.
+    #[error(
+        "{what} needs {wanted:?} workgroups, but {adapter} offers {limit} in each dimension; \
+         make the batch or the layer smaller"
+    )]
+    GridExceeded {
+        /// The operation.
+        what: String,
+        /// Workgroups wanted in x, y and z.
+        wanted: [u32; 3],
+        /// Workgroups offered in each dimension.
+        limit: u32,
+        /// Adapter name.
+        adapter: String,
+    },
+    /// The device lacks something that only this call needs.
+    #[error("adapter {adapter} has no {feature}; {hint}")]
+    Unsupported {
+        /// Adapter name.
+        adapter: String,
+        /// What is missing.
+        feature: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// wgpu or the driver refused something that had been checked before: a bug in wgrad or in the driver, except when the
+    /// words say that memory ran out.
+    #[error("the GPU driver refused {what}: {message}; if memory ran out, make the batch smaller, else report this")]
+    Refused {
+        /// What was being made or run.
+        what: String,
+        /// The driver's words.
+        message: String,
+    },
     /// A kernel failed to compile: a bug in the kernel.
     #[error("kernel {kernel}: {message}")]
     Kernel {

@@ -42,9 +42,9 @@ impl Shape {
         if i < self.rank() { self.dims[i] } else { 1 }
     }
 
-    /// Number of elements.
+    /// Number of elements; the largest number there is for shapes beyond it, which [`TensorDesc::check`] refuses.
     pub fn numel(&self) -> usize {
-        self.dims().iter().product()
+        self.dims().iter().fold(1, |product: usize, &extent| product.saturating_mul(extent))
     }
 
     /// The extents as `[N, C, H, W]`, missing trailing ones being 1: how kernels over images see a matrix `[N, C]`.
@@ -100,7 +100,19 @@ impl TensorDesc {
 
     /// Bytes of the elements, without padding.
     pub fn size_bytes(&self) -> u64 {
-        self.shape.numel() as u64 * self.dtype.size_bytes() as u64
+        (self.shape.numel() as u64).saturating_mul(self.dtype.size_bytes() as u64)
+    }
+
+    /// Refuses what no kernel can work on: tensors without elements, or with more than a u32 counts. Every tensor of a
+    /// graph is checked when it is made, so that operations need not.
+    pub fn check(&self) -> Result<(), String> {
+        match self.shape.numel() {
+            0 => Err(format!("{self} has no elements; every extent must be at least 1")),
+            count if u32::try_from(count).is_err() => {
+                Err(format!("{self} has more than {} elements; make the batch or the layer smaller", u32::MAX))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -149,6 +161,15 @@ mod tests {
         assert_eq!(from_device_order(&shape, &device), host);
         let matrix = Shape::from([4, 6]);
         assert_eq!(to_device_order(&matrix, &host), host);
+    }
+
+    #[test]
+    fn empty_and_uncountable_tensors_are_refused() {
+        assert!(TensorDesc::f32([3, 0]).check().is_err_and(|e| e.contains("no elements")));
+        for shape in [[1 << 40, 1 << 40], [1 << 16, 1 << 16]] {
+            assert!(TensorDesc::f32(shape).check().is_err_and(|e| e.contains("more than")), "{shape:?}");
+        }
+        assert!(TensorDesc::f32([]).check().is_ok());
     }
 
     #[test]

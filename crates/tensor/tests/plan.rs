@@ -1,6 +1,9 @@
 //! Plans as a whole: memory, errors, updates in place, profiles.
 
-use wgrad_tensor::plan::PlanDesc;
+use wgrad_tensor::ops::conv2d::{Conv2dBackwardWeight, Conv2dConfig};
+use wgrad_tensor::ops::{Lower, OpDef, Target, View, ViewMut};
+use wgrad_tensor::params::layout::StoreLayout;
+use wgrad_tensor::plan::{PlanDesc, lower, optimise};
 use wgrad_tensor::{
     Array, CompileOptions, Device, DeviceError, DeviceOptions, Error, Feed, Graph, Init, Mode, Params, Plan, Scope,
     Shape, TensorDesc, Tier, UsageError, Value, gradients,
@@ -147,6 +150,8 @@ fn wrong_feeds_and_outputs_are_named() {
     assert!(plan.run(&[("z", Feed::F32(&good))]).expect_err("unknown").to_string().contains("\"z\""));
     assert!(plan.run(&[("x", Feed::F32(&good[1..]))]).expect_err("short").to_string().contains("255"));
     assert!(plan.run(&[("x", Feed::U32(&[0; 256]))]).expect_err("type").to_string().contains("of u32"));
+    let twice = [("x", Feed::F32(&good)), ("x", Feed::F32(&good))];
+    assert!(plan.run(&twice).expect_err("twice").to_string().contains("one tensor, got two"));
     let ticket = plan.run(&[("x", Feed::F32(&good))]).expect("runs");
     assert!(plan.read(ticket, "q").expect_err("unknown").to_string().contains("there is y"));
     for _ in 0..3 {
@@ -233,14 +238,17 @@ fn reading_a_parameter_after_its_update_is_refused() {
 #[test]
 fn a_profile_times_every_dispatch() {
     let device = device();
-    if !device.has_timestamps() {
-        return;
-    }
     let graph = Graph::new();
     graph.output("y", chain(&graph, 4));
     let mut params = Params::new(&device, 0);
     let mut plan = compile(&graph, &mut params).expect("compiles");
-    let profile = plan.profile(&[("x", Feed::F32(&[1.0; 256]))]).expect("runs");
+    let profile = plan.profile(&[("x", Feed::F32(&[1.0; 256]))]);
+    if !device.has_timestamps() {
+        let error = profile.expect_err("there is no clock");
+        assert!(error.to_string().contains("has no timestamp queries"), "{error}");
+        return;
+    }
+    let profile = profile.expect("runs");
     assert_eq!(profile.rows.len(), plan.desc().dispatches.len());
     assert!(profile.total_ms() > 0.0 && profile.rows.iter().all(|row| row.ms < 1e4));
     assert!(profile.to_string().contains("matmul"));
@@ -272,4 +280,109 @@ fn small_workspaces_are_respected_by_chunking() {
     for (a, b) in results[0].1.iter().flatten().zip(results[1].1.iter().flatten()) {
         assert!((a - b).abs() <= 1e-4 * a.abs().max(1.0), "{a} {b}");
     }
+}
+
+#[test]
+fn workspaces_stay_within_their_limit() {
+    const LIMIT: u64 = 4096;
+    let options = DeviceOptions { tier: Some(Tier::Base), workspace_bytes: LIMIT, ..DeviceOptions::default() };
+    let device = Device::open(&options).expect("an adapter");
+    let config = Conv2dConfig::default();
+    for forward in [true, false] {
+        let graph = Graph::new();
+        let x = graph.feed("x", TensorDesc::f32([2, 4, 12, 12]));
+        let result = if forward {
+            x.conv2d(graph.feed("w", TensorDesc::f32([8, 4, 3, 3])), config)
+        } else {
+            let op = Conv2dBackwardWeight { config, kernel: [3, 3], algo: None };
+            graph.apply1(op, &[x, graph.feed("dy", TensorDesc::f32([2, 8, 10, 10]))])
+        };
+        graph.output("result", result);
+        let mut params = Params::new(&device, 0);
+        let plan = compile(&graph, &mut params).expect("compiles");
+        // Feeds are no temporaries, so all but the result is workspace.
+        let workspace_bytes = plan.desc().unshared_bytes - result.desc().size_bytes();
+        assert!((1..=LIMIT).contains(&workspace_bytes), "{workspace_bytes} bytes\n{}", plan.dump());
+    }
+}
+
+/// Compiles to data for a device that does not exist.
+fn plan_for(graph: &Graph, target: Target) -> Result<PlanDesc, Error> {
+    lower(optimise(graph, &CompileOptions::default())?, &StoreLayout::default(), target, "a small adapter")
+}
+
+#[test]
+fn a_grid_above_the_limit_is_named() {
+    let graph = Graph::new();
+    let x = graph.feed("x", TensorDesc::f32([1, 16, 4, 4]));
+    let config = Conv2dConfig { groups: 16, ..Conv2dConfig::default() };
+    graph.output("y", x.conv2d(graph.feed("w", TensorDesc::f32([16, 1, 1, 1])), config));
+    let error = plan_for(&graph, Target { max_groups: 15, ..Target::default() }).expect_err("16 groups");
+    let text = error.to_string();
+    assert!(text.contains("conv2d") && text.contains("16]") && text.contains("offers 15"), "{text}");
+    assert!(plan_for(&graph, Target { max_groups: 16, ..Target::default() }).is_ok());
+}
+
+#[test]
+fn what_nobody_uses_may_be_too_large() {
+    let graph = Graph::new();
+    let x = graph.feed("x", TensorDesc::f32([4096, 1]));
+    graph.output("y", x.sum());
+    x.matmul_transposed(x);
+    assert!(plan_for(&graph, Target { max_binding_bytes: 1 << 16, ..Target::default() }).is_ok());
+}
+
+/// Copies its operand, and writes one vec4 more than there is.
+#[derive(Clone, Copy, Debug)]
+struct TooFar;
+
+impl OpDef for TooFar {
+    fn name(&self) -> &'static str {
+        "too_far"
+    }
+
+    fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        Ok(x.to_vec())
+    }
+
+    fn lower(&self, cx: &mut Lower<'_>) {
+        const KERNEL: &str = "
+            struct Args { n: u32 }
+            @group(0) @binding(0) var<uniform> args: Args;
+            @group(0) @binding(1) var<storage, read> x: array<vec4f>;
+            @group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
+            @compute @workgroup_size(1) fn main() {
+              for (var i = 0u; i <= args.n; i++) { y[i] = x[min(i, args.n - 1u)]; }
+            }";
+        let (x, y, n) = (cx.x(0), cx.y(0), cx.x_desc(0).shape.numel() / 4);
+        cx.dispatch_source("too_far", KERNEL).bind("x", x).bind("y", y).arg("n", n).groups(1);
+    }
+
+    fn reference(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
+        y[0].data.copy_from_slice(x[0].data);
+    }
+}
+
+#[test]
+fn a_kernel_that_writes_too_far_is_found() {
+    let device = device();
+    let graph = Graph::new();
+    graph.output("y", graph.apply1(TooFar, &[graph.feed("x", TensorDesc::f32([64]))]));
+    let mut params = Params::new(&device, 0);
+    let options = CompileOptions { poison_memory: true, ..CompileOptions::default() };
+    let mut plan = Plan::compile(&device, &graph, &mut params, &options).expect("compiles");
+    plan.run(&[("x", Feed::F32(&[1.0; 64]))]).expect("runs");
+    assert_eq!(plan.broken_guards().expect("reads"), ["slot 0"]);
+}
+
+#[test]
+fn a_nan_passes_through_a_relu() {
+    let graph = Graph::new();
+    let x = graph.feed("x", TensorDesc::f32([4]));
+    graph.output("y", x.relu());
+    let mut params = Params::new(&device(), 0);
+    let mut plan = compile(&graph, &mut params).expect("compiles");
+    let ticket = plan.run(&[("x", Feed::F32(&[f32::NAN, -1.0, 2.0, f32::NEG_INFINITY]))]).expect("runs");
+    let y = plan.read(ticket, "y").expect("reads");
+    assert!(y[0].is_nan() && y[1..] == [0.0, 2.0, 0.0], "{y:?}");
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use wgrad_tensor::ops::{Case, CaseInput, Epilogue, REGISTRY};
 use wgrad_tensor::passes::differentiate::gradients_seeded;
 use wgrad_tensor::reference::{self, Tensors};
-use wgrad_tensor::{Activation, CompileOptions, DType, Device, DeviceOptions, Feed, Graph, Params, Plan, Tier, Value};
+use wgrad_tensor::{
+    Activation, CompileOptions, DType, Device, DeviceOptions, Feed, Graph, Params, Plan, TensorDesc, Tier, Value,
+};
 
 /// Every case with a number of its own; `WGRAD_OP` restricts to families or operations whose name contains it.
 fn cases() -> Vec<Case> {
@@ -28,14 +30,12 @@ fn feeds_of(case: &Case, data: &[Vec<f64>]) -> Tensors {
     (0..case.inputs.len()).map(|i| (format!("x{i}"), data[i].clone())).collect()
 }
 
-/// Feeds the case's operands; with `copied`, through a scaling by one so that they are temporaries that may be overwritten.
-fn trace<'g>(graph: &'g Graph, case: &Case, copied: bool) -> (Vec<Value<'g>>, Vec<Value<'g>>) {
+/// Feeds the case's operands, number `copied` through a scaling by one, so that it is a temporary that may be overwritten.
+fn trace<'g>(graph: &'g Graph, case: &Case, copied: Option<usize>) -> (Vec<Value<'g>>, Vec<Value<'g>>) {
     let feeds: Vec<Value<'g>> =
         case.inputs.iter().enumerate().map(|(i, input)| graph.feed(&format!("x{i}"), input.desc)).collect();
-    let operands: Vec<Value<'g>> = feeds
-        .iter()
-        .map(|value| if copied && value.dtype() == DType::F32 { value.scale(1.0) } else { *value })
-        .collect();
+    let copy = |(i, value): (usize, &Value<'g>)| if copied == Some(i) { value.scale(1.0) } else { *value };
+    let operands: Vec<Value<'g>> = feeds.iter().enumerate().map(copy).collect();
     let outputs = graph.apply_rc(case.op.clone(), &operands);
     for (i, output) in outputs.iter().enumerate() {
         graph.output(&format!("y{i}"), *output);
@@ -45,9 +45,15 @@ fn trace<'g>(graph: &'g Graph, case: &Case, copied: bool) -> (Vec<Value<'g>>, Ve
 
 #[test]
 fn every_operation_has_eight_cases_and_infers_their_shapes() {
+    for entry in REGISTRY {
+        assert!(!(entry.cases)().is_empty(), "{} has no cases", entry.family);
+    }
     let mut count: BTreeMap<&str, usize> = BTreeMap::new();
     for case in cases() {
         let descs: Vec<_> = case.inputs.iter().map(|input| input.desc).collect();
+        if let Some(types) = case.op.operand_types() {
+            assert_eq!(types, descs.iter().map(|desc| desc.dtype).collect::<Vec<_>>(), "{}", case.op.name());
+        }
         let shapes = case.op.infer(&descs);
         assert_eq!(shapes.as_ref().map(Vec::len), Ok(case.op.output_count()), "{} {}", case.op.name(), case.name);
         let cost = case.op.cost(&descs, &shapes.expect("just checked"));
@@ -59,14 +65,42 @@ fn every_operation_has_eight_cases_and_infers_their_shapes() {
     }
 }
 
-/// Central differences of the f64 reference against the reference of the emitted backward nodes.
+/// Operations without a derivative: backward passes that nobody differentiates again, and updates.
+const NOT_DIFFERENTIABLE: [&str; 13] = [
+    "activation.backward",
+    "avg_pool2d.backward",
+    "batch_norm.backward",
+    "batch_norm_eval.backward",
+    "batch_norm_update",
+    "bias.backward",
+    "conv2d.backward_input",
+    "conv2d.backward_weight",
+    "cross_entropy.backward",
+    "global_avg_pool.backward",
+    "global_max_pool.backward",
+    "max_pool2d.backward",
+    "sgd",
+];
+
+/// Operands that are constants by definition, as PyTorch's running statistics are: (operation, operand).
+const CONSTANTS: [(&str, usize); 2] = [("batch_norm_eval", 3), ("batch_norm_eval", 4)];
+
+/// Whether fusion has put something into the operation of a case; that happens after differentiation only.
+fn is_fused(case: &Case) -> bool {
+    let text = format!("{:?}", case.op);
+    let activated = text.contains("activation: ") && !text.contains("activation: Identity");
+    case.op.as_epilogue().is_none() && (activated || text.contains("bias: true") || text.contains("residual: true"))
+}
+
+/// Central differences of the f64 reference against the reference of the emitted backward nodes; an operand that gets no
+/// gradient must have none.
 #[test]
 fn every_gradient_agrees_with_finite_differences() {
     let mut checked = 0;
     for case in cases() {
         let label = format!("{} {}", case.op.name(), case.name);
         let graph = Graph::new();
-        let (feeds, outputs) = trace(&graph, &case, false);
+        let (feeds, outputs) = trace(&graph, &case, None);
         let floats: Vec<Value<'_>> = feeds.iter().copied().filter(|value| value.dtype() == DType::F32).collect();
         let differentiable: Vec<Value<'_>> = outputs
             .iter()
@@ -80,7 +114,10 @@ fn every_gradient_agrees_with_finite_differences() {
             .enumerate()
             .map(|(i, value)| (*value, graph.feed(&format!("seed{i}"), value.desc())))
             .collect();
-        let Ok(gradients) = gradients_seeded(&seeds, &floats) else { continue };
+        let gradients = gradients_seeded(&seeds, &floats);
+        let expected = !NOT_DIFFERENTIABLE.contains(&case.op.name()) && !is_fused(&case);
+        assert_eq!(gradients.is_ok(), expected, "{label}: differentiable");
+        let Ok(gradients) = gradients else { continue };
         let mut tensors = feeds_of(&case, &data(&case));
         for (i, value) in differentiable.iter().enumerate() {
             let input = CaseInput::normal(value.shape());
@@ -97,9 +134,12 @@ fn every_gradient_agrees_with_finite_differences() {
         };
         let analytic = run(&tensors);
         for (i, (input, gradient)) in feeds.iter().filter(|v| v.dtype() == DType::F32).zip(&gradients).enumerate() {
-            let Some(gradient) = gradient else { continue };
-            let name = format!("x{}", feeds.iter().position(|f| f.id() == input.id()).expect("it is a feed"));
-            let got = analytic.value(gradient.id());
+            let operand = feeds.iter().position(|f| f.id() == input.id()).expect("it is a feed");
+            let name = format!("x{operand}");
+            if gradient.is_none() && CONSTANTS.contains(&(case.op.name(), operand)) {
+                continue;
+            }
+            let got = gradient.map_or(vec![0.0; tensors[&name].len()], |g| analytic.value(g.id()).to_vec());
             let scale = got.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
             let step = (got.len() / 24).max(1);
             for at in (0..got.len()).step_by(step) {
@@ -128,13 +168,19 @@ struct Outcome {
     words: Vec<Vec<u32>>,
 }
 
-fn run_case(device: &Device, case: &Case, copied: bool) -> Outcome {
-    let label = format!("{} {} (copied {copied})", case.op.name(), case.name);
+fn run_case(device: &Device, case: &Case, copied: Option<usize>) -> Outcome {
+    let label = format!("{} {} (copied {copied:?})", case.op.name(), case.name);
     let graph = Graph::new();
     let (_, outputs) = trace(&graph, case, copied);
     let mut params = Params::new(device, 0);
     let options = CompileOptions { fuse: false, poison_memory: true };
     let mut plan = Plan::compile(device, &graph, &mut params, &options).unwrap_or_else(|e| panic!("{label}: {e}"));
+    if copied.is_some() {
+        // The copy is the first dispatch; a result must lie where it lay.
+        let copy = &plan.desc().dispatches[0].bindings;
+        let in_place = plan.desc().outputs.iter().any(|port| copy.contains(&("y", port.place)));
+        assert!(in_place, "{label}: runs in place\n{}", plan.dump());
+    }
     let data = data(case);
     let floats: Vec<Vec<f32>> = data.iter().map(|x| x.iter().map(|&v| v as f32).collect()).collect();
     let whole: Vec<Vec<u32>> = data.iter().map(|x| x.iter().map(|&v| v as u32).collect()).collect();
@@ -167,15 +213,14 @@ fn kernels_agree_with_reference(tier: Tier, checked: bool) {
     for case in cases() {
         let label = format!("{} {}", case.op.name(), case.name);
         let graph = Graph::new();
-        let (_, outputs) = trace(&graph, &case, false);
+        let (_, outputs) = trace(&graph, &case, None);
         let ir = graph.data();
         let expected = reference::run(&ir, &feeds_of(&case, &data(&case)), &mut HashMap::new())
             .unwrap_or_else(|e| panic!("{label}: {e}"));
-        // Once from feeds, once from temporaries, which exercises every declared in-place pair.
-        for copied in [false, true] {
-            if copied && case.op.may_overwrite().is_empty() {
-                continue;
-            }
+        // Once from feeds, which nothing may overwrite, then once for every pair that may share storage.
+        let descs: Vec<_> = case.inputs.iter().map(|input| input.desc).collect();
+        let pairs = if case.op.view_of(&descs).is_none() { case.op.may_overwrite() } else { Vec::new() };
+        for copied in std::iter::once(None).chain(pairs.into_iter().map(|(operand, _)| Some(operand))) {
             let outcome = run_case(&device, &case, copied);
             for (i, output) in outputs.iter().enumerate() {
                 let want = expected.value(output.id());
@@ -199,7 +244,7 @@ fn kernels_agree_with_reference(tier: Tier, checked: bool) {
                     && (difference.is_nan() || difference > tolerance)
                 {
                     failures.push(format!(
-                        "{label} (copied {copied}) output {i} element {at}: got {} want {want}, differs by {difference:e}, allowed {tolerance:e}",
+                        "{label} (copied {copied:?}) output {i} element {at}: got {} want {want}, differs by {difference:e}, allowed {tolerance:e}",
                         f32::from_bits(word)
                     ));
                 }
@@ -215,27 +260,33 @@ fn fused_agrees_with_unfused() {
     for tier in [Tier::Base, Tier::Cpu] {
         let device = open(tier, false);
         for case in cases() {
-            for epilogue in ["residual", "activation"] {
+            for epilogue in [Epilogue::Bias, Epilogue::Residual, Epilogue::Activation(Activation::Relu)] {
                 fused_case(&device, &case, epilogue);
             }
         }
     }
 }
 
-fn fused_case(device: &Device, case: &Case, epilogue: &str) {
-    let wanted = if epilogue == "residual" { Epilogue::Residual } else { Epilogue::Activation(Activation::Relu) };
-    if case.op.with_epilogue(wanted).is_none() {
+fn fused_case(device: &Device, case: &Case, epilogue: Epilogue) {
+    if case.op.with_epilogue(epilogue).is_none() {
         return;
     }
-    let label = format!("{} {} with {epilogue}", case.op.name(), case.name);
+    let label = format!("{} {} with {epilogue:?}", case.op.name(), case.name);
     let graph = Graph::new();
     let feeds: Vec<Value<'_>> =
         case.inputs.iter().enumerate().map(|(i, input)| graph.feed(&format!("x{i}"), input.desc)).collect();
     let y = graph.apply_rc(case.op.clone(), &feeds)[0];
-    let other = graph.feed("other", y.desc());
-    graph.output("y", if epilogue == "residual" { other + y } else { y.relu() * other });
+    let other_shape = if epilogue == Epilogue::Bias { [y.dim(1)].into() } else { y.shape() };
+    let other = graph.feed("other", TensorDesc::f32(other_shape));
+    let (result, beside) = match epilogue {
+        Epilogue::Bias => (y.add_bias(other), 0),
+        Epilogue::Residual => (other + y, 0),
+        // The product keeps the activation from being the last node, which would be no test of what follows it.
+        Epilogue::Activation(activation) => (y.activate(activation) * other, 1),
+    };
+    graph.output("y", result);
     let mut data = data(case);
-    data.push(CaseInput::normal(y.shape()).generate(5));
+    data.push(CaseInput::normal(other_shape).generate(5));
     let mut results = Vec::new();
     for fuse in [false, true] {
         let options = CompileOptions { fuse, ..CompileOptions::default() };
@@ -243,7 +294,7 @@ fn fused_case(device: &Device, case: &Case, epilogue: &str) {
         let mut plan = Plan::compile(device, &graph, &mut params, &options).unwrap_or_else(|e| panic!("{label}: {e}"));
         let expected = case.op.name();
         let separate = plan.desc().graph.nodes.iter().filter(|node| node.op.name() != expected).count();
-        let allowed = usize::from(epilogue == "activation") + usize::from(!fuse);
+        let allowed = beside + usize::from(!fuse);
         assert_eq!(separate, allowed, "{label}: nodes beside the operation");
         let floats: Vec<Vec<f32>> = data.iter().map(|x| x.iter().map(|&v| v as f32).collect()).collect();
         let names = (0..case.inputs.len()).map(|i| format!("x{i}")).chain(["other".to_string()]);

@@ -99,10 +99,13 @@ pub(super) fn choose(wanted: Option<&str>) -> Result<(wgpu::Adapter, AdapterInfo
 /// Position of the adapter that `wanted` names; without a wish, of the most capable kind.
 fn pick(infos: &[AdapterInfo], wanted: Option<&str>) -> Result<usize> {
     let found = match wanted {
+        // Names contain digits too, so a number is never looked for in names, nor is an empty wish, which all contain.
+        Some(wish) if wish.chars().all(|c| c.is_ascii_digit()) => {
+            wish.parse::<usize>().ok().filter(|&number| number < infos.len())
+        }
         Some(wish) => {
             let wish_lower = wish.to_lowercase();
-            let by_number = wish.parse::<usize>().ok().filter(|&number| number < infos.len());
-            by_number.or_else(|| infos.iter().position(|info| info.name.to_lowercase().contains(&wish_lower)))
+            infos.iter().position(|info| info.name.to_lowercase().contains(&wish_lower))
         }
         None => {
             let rank = |info: &AdapterInfo| match info.kind.as_str() {
@@ -181,5 +184,10 @@ mod tests {
         let text = pick(&[], None).map_err(|e| e.to_string()).expect_err("absent");
         assert!(text.contains("mesa-vulkan-drivers"), "{text}");
         assert!(pick(&all, Some("1")).is_err());
+        let versioned = [info(0, "llvmpipe (LLVM 15.0.6, 256 bits)", "Cpu")];
+        for wish in ["5", "256", ""] {
+            assert!(pick(&versioned, Some(wish)).is_err(), "{wish:?}");
+        }
+        assert_eq!(pick(&versioned, Some("LLVM 15")).ok(), Some(0));
     }
 }

@@ -21,7 +21,8 @@ pub struct DeviceOptions {
     pub adapter: Option<String>,
     /// Family of kernels. `None`: `cpu` on software adapters, `base` elsewhere.
     pub tier: Option<Tier>,
-    /// Keep the driver-independent bounds and loop checks in kernels. Slower; tests run both ways.
+    /// Keep the driver-independent bounds and loop checks in wgrad's own kernels. Slower; tests run both ways. Kernels that
+    /// operations outside wgrad bring always have them.
     pub checked: bool,
     /// Refuse plans above this many bytes, 0 for what the machine has: the driver's own budget on a GPU, the available
     /// memory of the host on a software adapter (whose driver promises more than there is, and is killed for it later).
@@ -46,6 +47,8 @@ struct Inner {
     timestamps: bool,
     timestamp_period_ns: f32,
     lost: Arc<Mutex<Option<String>>>,
+    /// The first error since the last check that no scope caught, e.g. memory that ran out while a step was submitted.
+    uncaptured: Arc<Mutex<Option<String>>>,
     kernels: RefCell<HashMap<KernelKey, Rc<Kernel>>>,
     buffers_created: Cell<(u64, usize)>,
 }
@@ -96,6 +99,14 @@ impl Device {
                 *lost = Some(format!("{reason:?}: {message}"));
             }
         });
+        let uncaptured = Arc::new(Mutex::new(None));
+        let seen = Arc::clone(&uncaptured);
+        // wgpu's own handler panics.
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            if let Ok(mut uncaptured) = seen.lock() {
+                uncaptured.get_or_insert_with(|| error.to_string());
+            }
+        }));
         let one_subgroup_size = info.subgroup_min_size == info.subgroup_max_size && info.subgroup_min_size >= 4;
         let can_broadcast = features.contains(wgpu::Features::SUBGROUP) && one_subgroup_size;
         let tier = match options.tier {
@@ -106,12 +117,15 @@ impl Device {
             None if info.is_software && can_broadcast => Tier::Cpu,
             None => Tier::Base,
         };
+        // Kernels count elements in u32, and drivers bytes in i32.
+        let largest_binding =
+            required.max_storage_buffer_binding_size.min(required.max_buffer_size).min(i32::MAX as u64);
         let target = Target {
             tier,
             subgroup_size: info.subgroup_min_size,
             max_groups: required.max_compute_workgroups_per_dimension,
             workspace_bytes: if options.workspace_bytes == 0 { 32 << 20 } else { options.workspace_bytes },
-            max_binding_bytes: required.max_storage_buffer_binding_size.min(required.max_buffer_size) & !15,
+            max_binding_bytes: largest_binding & !15,
             binding_align_bytes: u64::from(required.min_storage_buffer_offset_alignment.max(256)),
         };
         let timestamps = features.contains(wgpu::Features::TIMESTAMP_QUERY);
@@ -125,6 +139,7 @@ impl Device {
             memory_limit_bytes: options.memory_limit_bytes,
             timestamps,
             lost,
+            uncaptured,
             kernels: RefCell::default(),
             buffers_created: Cell::default(),
         };
@@ -160,25 +175,41 @@ impl Device {
     /// Waits until everything submitted so far is done.
     ///
     /// # Errors
-    /// When the device is lost.
+    /// When the device is lost, or has refused something since the last call.
     pub fn wait(&self) -> Result<()> {
         self.wait_for(None)
     }
 
     pub(crate) fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let outcome = self.inner.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
-        self.check_lost()?;
+        self.check()?;
         outcome.map(|_| ()).map_err(|error| Error::Device(DeviceError::Lost(error.to_string())))
     }
 
-    pub(crate) fn check_lost(&self) -> Result<()> {
-        match self.inner.lost.lock() {
-            Ok(lost) => match lost.as_ref() {
-                Some(message) => Err(Error::Device(DeviceError::Lost(message.clone()))),
-                None => Ok(()),
-            },
-            Err(_) => Err(Error::Device(DeviceError::Lost("a callback panicked".to_string()))),
+    /// Whether the device still works: not lost, and nothing refused since the last check.
+    pub(crate) fn check(&self) -> Result<()> {
+        let panicked = || DeviceError::Lost("a callback panicked".to_string());
+        if let Some(message) = self.inner.lost.lock().map_err(|_| panicked())?.as_ref() {
+            return Err(Error::Device(DeviceError::Lost(message.clone())));
         }
+        match self.inner.uncaptured.lock().map_err(|_| panicked())?.take() {
+            Some(message) => Err(Error::Device(DeviceError::Refused { what: "a step".to_string(), message })),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `make` and returns the first error of any kind that wgpu reports about it.
+    pub(crate) fn catch<T>(&self, make: impl FnOnce(&wgpu::Device) -> T) -> Result<T, wgpu::Error> {
+        let filters = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
+        let scopes = filters.map(|filter| self.inner.device.push_error_scope(filter));
+        let mut outcome = Ok(make(&self.inner.device));
+        // Scopes are a stack: the last one pushed is popped first.
+        for scope in scopes.into_iter().rev() {
+            if let Some(error) = pollster::block_on(scope.pop()) {
+                outcome = outcome.and(Err(error));
+            }
+        }
+        outcome
     }
 
     pub(crate) fn wgpu(&self) -> &wgpu::Device {
@@ -203,13 +234,15 @@ impl Device {
         Ok(kernel)
     }
 
-    pub(crate) fn create_shader_module(&self, label: &str, wgsl: &str) -> wgpu::ShaderModule {
+    /// The module of a kernel's expanded text.
+    pub(crate) fn create_shader_module(&self, key: &KernelKey, wgsl: &str) -> wgpu::ShaderModule {
+        let label = key.to_string();
         let descriptor =
-            wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(wgsl.into()) };
-        if self.inner.checked {
-            self.inner.device.create_shader_module(descriptor)
-        } else {
+            wgpu::ShaderModuleDescriptor { label: Some(&label), source: wgpu::ShaderSource::Wgsl(wgsl.into()) };
+        if key.is_builtin() && !self.inner.checked {
             trusted::create_shader_module(&self.inner.device, descriptor)
+        } else {
+            self.inner.device.create_shader_module(descriptor)
         }
     }
 
@@ -230,28 +263,46 @@ impl Device {
         }
     }
 
-    /// Creates a buffer and counts it; running out of memory is an error, not a panic. The only place that makes buffers.
+    /// Creates a buffer and counts it; running out of memory or above a limit is an error, not a panic. The only place that
+    /// makes buffers.
     pub(crate) fn create_buffer(
         &self,
         descriptor: &wgpu::BufferDescriptor<'_>,
         planned_bytes: u64,
     ) -> Result<wgpu::Buffer> {
-        let no_memory = self.inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let invalid = self.inner.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let buffer = self.inner.device.create_buffer(descriptor);
-        let invalid = pollster::block_on(invalid.pop());
-        let no_memory = pollster::block_on(no_memory.pop());
-        match no_memory.or(invalid) {
-            None => {
-                let (bytes, count) = self.inner.buffers_created.get();
-                self.inner.buffers_created.set((bytes + descriptor.size, count + 1));
-                Ok(buffer)
-            }
-            Some(error) => Err(Error::Device(DeviceError::OutOfMemory {
-                planned_bytes,
-                what: format!("{} of {} bytes", descriptor.label.unwrap_or("a buffer"), descriptor.size),
-                message: error.to_string(),
-            })),
-        }
+        let buffer = self.catch(|device| device.create_buffer(descriptor)).map_err(|error| {
+            let what = format!("{} of {} bytes", descriptor.label.unwrap_or("a buffer"), descriptor.size);
+            let message = error.to_string();
+            Error::Device(match error {
+                wgpu::Error::OutOfMemory { .. } => DeviceError::OutOfMemory { planned_bytes, what, message },
+                _ => DeviceError::Refused { what, message },
+            })
+        })?;
+        let (bytes, count) = self.inner.buffers_created.get();
+        self.inner.buffers_created.set((bytes + descriptor.size, count + 1));
+        Ok(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wgpu_refuses_is_an_error_not_a_panic() {
+        let device = Device::open(&DeviceOptions::default()).expect("an adapter");
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("impossible"),
+            size: 64,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::STORAGE,
+            mapped_at_creation: false,
+        };
+        let error = device.create_buffer(&descriptor, 64).expect_err("refused");
+        assert!(matches!(&error, Error::Device(DeviceError::Refused { what, .. }) if what.contains("impossible")));
+        device.wait().expect("the scope has caught it");
+        let _ = device.wgpu().create_buffer(&descriptor);
+        let error = device.wait().expect_err("no scope has caught it");
+        assert!(matches!(error, Error::Device(DeviceError::Refused { .. })), "{error}");
+        device.wait().expect("it is reported once");
     }
 }

@@ -26,6 +26,7 @@ use crate::error::{ShapeError, ShapeErrors};
 use crate::ops::OpDef;
 use crate::shape::{Shape, TensorDesc};
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -131,10 +132,35 @@ impl GraphData {
         })
     }
 
+    /// Whose storage each tensor has: its own, or for a view that of what it views in the end. Two tensors are the same
+    /// bytes exactly if their roots are equal.
+    pub fn roots(&self) -> Vec<TensorId> {
+        let mut roots: Vec<TensorId> = (0..self.tensors.len()).map(TensorId).collect();
+        for node in &self.nodes {
+            if let Some(viewed) = node.op.view_of(&self.descs(&node.inputs)) {
+                roots[node.outputs[0].0] = roots[node.inputs[viewed].0];
+            }
+        }
+        roots
+    }
+
     /// The recorded mistakes, if there are any.
     pub fn check(&self) -> Result<(), ShapeErrors> {
         if self.errors.is_empty() { Ok(()) } else { Err(ShapeErrors(self.errors.clone())) }
     }
+}
+
+/// [`OpDef::infer`] with what holds for every operation checked before and after it.
+fn infer(op: &dyn OpDef, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+    if let Some(wanted) = op.operand_types()
+        && !wanted.iter().eq(x.iter().map(|desc| &desc.dtype))
+    {
+        let wanted: Vec<String> = wanted.iter().map(|dtype| dtype.to_string()).collect();
+        return Err(format!("wanted {} operands of types [{}]", wanted.len(), wanted.join(", ")));
+    }
+    let results = op.infer(x)?;
+    results.iter().try_for_each(TensorDesc::check)?;
+    Ok(results)
 }
 
 /// A graph under construction. Handles into it ([`Value`], [`Scope`]) borrow it.
@@ -144,6 +170,8 @@ pub struct Graph {
     path: RefCell<String>,
     /// The line that a layer remembers, while it is traced; see [`Scope::at`].
     location: Cell<Option<&'static Location<'static>>>,
+    /// How many random streams each layer path has been given.
+    streams: RefCell<HashMap<String, u32>>,
 }
 
 impl Graph {
@@ -153,18 +181,56 @@ impl Graph {
     }
 
     /// A tensor that every run is handed under `name`.
+    #[track_caller]
     pub fn feed(&self, name: &str, desc: TensorDesc) -> Value<'_> {
-        self.add_tensor(desc, Origin::Feed(name.to_string()))
+        if self.with_data(|data| data.feeds().any(|(_, known)| known == name)) {
+            return self.mistake("feed", format!("{name:?} is declared twice; give each feed its own name"));
+        }
+        match desc.check() {
+            Ok(()) => self.add_tensor(desc, Origin::Feed(name.to_string())),
+            Err(message) => self.mistake("feed", format!("{name:?}: {message}")),
+        }
     }
 
-    /// Marks a value to be read back after each run, under `name`.
+    /// Marks a value to be read back after each run, under `name`. A parameter is read back as the run found it.
+    #[track_caller]
     pub fn output(&self, name: &str, value: Value<'_>) {
-        self.data.borrow_mut().outputs.push((name.to_string(), value.id()));
+        if self.with_data(|data| data.outputs.iter().any(|(known, _)| known == name)) {
+            self.mistake("output", format!("{name:?} is marked twice; give each output its own name"));
+        } else if self.owns_all("output", &[value]) {
+            self.with_data_mut(|data| data.outputs.push((name.to_string(), value.id())));
+        }
     }
 
     /// States that `param` holds `value` when the step has ended.
+    #[track_caller]
     pub fn write_back(&self, param: Value<'_>, value: Value<'_>) {
-        self.data.borrow_mut().write_backs.push((param.id(), value.id()));
+        if !self.owns_all("write_back", &[param, value]) || param.is_poison() || value.is_poison() {
+            return;
+        }
+        let known = self.with_data(|data| data.param(param.id()).map(|decl| decl.name.clone()));
+        let is_second = self.with_data(|data| data.write_backs.iter().any(|(known, _)| *known == param.id()));
+        match known {
+            None => drop(self.mistake("write_back", format!("wanted a parameter to update, got {param:?}"))),
+            Some(name) if is_second => {
+                self.mistake("write_back", format!("{name:?} is updated twice; a step has one new value for it"));
+            }
+            Some(name) if param.desc() != value.desc() => {
+                let (wanted, got) = (param.desc(), value.desc());
+                self.mistake("write_back", format!("{name:?} is {wanted}, its new value {got}; they must be alike"));
+            }
+            Some(_) => self.with_data_mut(|data| data.write_backs.push((param.id(), value.id()))),
+        }
+    }
+
+    /// Whether all values are this graph's; records the mistake if not.
+    #[track_caller]
+    pub(crate) fn owns_all(&self, op: &str, values: &[Value<'_>]) -> bool {
+        let foreign = values.iter().position(|value| !std::ptr::eq(value.graph(), self));
+        if let Some(i) = foreign {
+            self.mistake(op, format!("operand {i} belongs to another graph; trace everything into one"));
+        }
+        foreign.is_none()
     }
 
     /// Asks for `gradient` to lie in a flat buffer at the place that mirrors `param`'s, so that an optimiser can treat
@@ -194,13 +260,13 @@ impl Graph {
     pub fn apply_rc(&self, op: Rc<dyn OpDef>, inputs: &[Value<'_>]) -> Vec<Value<'_>> {
         let location = self.here();
         let output_count = op.output_count();
-        if inputs.iter().any(|value| value.is_poison()) {
+        if !self.owns_all(op.name(), inputs) || inputs.iter().any(|value| value.is_poison()) {
             return (0..output_count).map(|_| self.poison()).collect();
         }
         let ids: Vec<TensorId> = inputs.iter().map(|value| value.id()).collect();
         let descs = self.data.borrow().descs(&ids);
         let path = self.path.borrow().clone();
-        match op.infer(&descs) {
+        match infer(op.as_ref(), &descs) {
             Ok(results) => {
                 let node = self.data.borrow().nodes.len();
                 let outputs: Vec<Value<'_>> = results

@@ -178,9 +178,13 @@ impl<'g> Scope<'g> {
         }
     }
 
-    /// A stream number of this layer's own: FNV-1a of the path, so that adding a layer elsewhere changes nothing here.
+    /// A stream number of this layer's own, another one with every call: FNV-1a of the path and, after the first call, of
+    /// the calls before it, so that adding a layer elsewhere changes nothing here.
     pub fn random_stream(&self) -> u32 {
-        fnv1a(&self.path)
+        let mut streams = self.graph.streams.borrow_mut();
+        let calls = streams.entry(self.path.clone()).or_default();
+        *calls += 1;
+        if *calls == 1 { fnv1a(&self.path) } else { fnv1a(&format!("{}#{calls}", self.path)) }
     }
 
     fn join(&self, name: &str) -> String {
@@ -195,8 +199,8 @@ impl<'g> Scope<'g> {
                 .graph
                 .mistake("parameter", format!("{name:?} is declared twice; give each layer its own name"));
         }
-        if shape.numel() == 0 {
-            return self.graph.mistake("parameter", format!("{name:?} of shape {shape} has no elements"));
+        if let Err(message) = TensorDesc::f32(shape).check() {
+            return self.graph.mistake("parameter", format!("{name:?}: {message}"));
         }
         declare_param(self.graph, ParamDecl { name, shape, kind, init, group: 0 })
     }

@@ -39,31 +39,30 @@ impl Kernel {
             count: None,
         });
         let entries: Vec<wgpu::BindGroupLayoutEntry> = storage.chain(uniform).collect();
-        let gpu = device.wgpu();
-        let scope = gpu.push_error_scope(wgpu::ErrorFilter::Validation);
-        let module = device.create_shader_module(&label, &text);
-        let layout =
-            gpu.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
-        let pipeline_layout = gpu.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(&label),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
+        let made = device.catch(|gpu| {
+            let module = device.create_shader_module(key, &text);
+            let layout = gpu
+                .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
+            let pipeline_layout = gpu.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(&label),
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+            let pipeline = gpu.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&label),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some("main"),
+                // wgrad's kernels write their workgroup arrays before they read them.
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: !key.is_builtin(),
+                    ..Default::default()
+                },
+                cache: None,
+            });
+            (pipeline, layout)
         });
-        let pipeline = gpu.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(&label),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some("main"),
-            // Every kernel writes its workgroup arrays before it reads them.
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
-                ..Default::default()
-            },
-            cache: None,
-        });
-        match pollster::block_on(scope.pop()) {
-            None => Ok(Kernel { pipeline, layout, reflection }),
-            Some(error) => Err(broken(error.to_string())),
-        }
+        let (pipeline, layout) = made.map_err(|error| broken(error.to_string()))?;
+        Ok(Kernel { pipeline, layout, reflection })
     }
 }

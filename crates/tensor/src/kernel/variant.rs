@@ -45,6 +45,11 @@ impl KernelKey {
         self.name
     }
 
+    /// Whether the text is one of `shaders/`, not one that an operation brought along.
+    pub fn is_builtin(&self) -> bool {
+        self.text.is_none()
+    }
+
     /// The text before expansion, `None` when no such shader exists.
     pub fn text(&self) -> Option<&'static str> {
         self.text.or_else(|| wgrad_shaders::source(self.name))

@@ -2,6 +2,7 @@
 
 use super::cross_entropy::{check_labels, launch_rows};
 use super::{Case, CaseInput, Cost, Fill, Lower, OpDef, Tier, View, ViewMut};
+use crate::dtype::DType;
 use crate::graph::Value;
 use crate::shape::TensorDesc;
 
@@ -19,6 +20,10 @@ pub struct TopKCorrect {
 impl OpDef for TopKCorrect {
     fn name(&self) -> &'static str {
         "top_k_correct"
+    }
+
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32, DType::U32])
     }
 
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {

@@ -6,7 +6,7 @@ pub enum Activation {
     /// `x`.
     #[default]
     Identity,
-    /// `max(x, 0)`.
+    /// `max(x, 0)`; a NaN stays one.
     Relu,
     /// `x` if positive, else `slope * x`.
     LeakyRelu {
@@ -42,11 +42,29 @@ impl Activation {
         }
     }
 
+    /// Refuses settings under which the derivative would not follow from the output.
+    pub(super) fn check(self) -> Result<(), String> {
+        match self {
+            // With a negative slope (or NaN) the sign of the output does not tell the sign of the input.
+            Activation::LeakyRelu { slope } if !(slope >= 0.0 && slope.is_finite()) => {
+                Err(format!("the slope of a leaky ReLU must be finite and at least 0, got {slope}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The function in f64.
     pub fn apply(self, x: f64) -> f64 {
         match self {
             Activation::Identity => x,
-            Activation::Relu => x.max(0.0),
+            // Not `max`, which hides a NaN.
+            Activation::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
             Activation::LeakyRelu { slope } => {
                 if x > 0.0 {
                     x

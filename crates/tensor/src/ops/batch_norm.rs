@@ -5,6 +5,7 @@ use super::batch_norm_backward::BatchNormBackward;
 use super::bias::{channel_shapes, check_channels, for_each_channel};
 use super::columns::{Columns, rows_and_columns};
 use super::{Activation, Backward, BufId, Case, CaseInput, Cost, Epilogue, Fill, Lower, OpDef, View, ViewMut};
+use crate::dtype::DType;
 use crate::graph::Value;
 use crate::shape::{Shape, TensorDesc};
 use std::rc::Rc;
@@ -50,9 +51,6 @@ pub struct BatchNormUpdate {
 /// Checks the image and that `vectors` (named) have one element a channel.
 pub(super) fn check_vectors(x: TensorDesc, vectors: &[(&str, TensorDesc)]) -> Result<usize, String> {
     let channels = check_channels(&x)?;
-    if x.shape.numel() == 0 {
-        return Err(format!("wanted at least one element, got {}", x.shape));
-    }
     match vectors.iter().find(|(_, desc)| desc.shape.dims() != [channels]) {
         Some((name, desc)) => Err(format!("{name} must have shape [{channels}], got {}", desc.shape)),
         None => Ok(channels),
@@ -148,6 +146,10 @@ impl OpDef for BatchNorm {
         3
     }
 
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 3 + usize::from(self.residual)])
+    }
+
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
         check_eps(self.eps)?;
         let channels = check_vectors(x[0], &[("weight", x[1]), ("bias", x[2])])?;
@@ -210,6 +212,10 @@ impl OpDef for BatchNormEval {
         "batch_norm_eval"
     }
 
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 5 + usize::from(self.residual)])
+    }
+
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
         check_eps(self.eps)?;
         check_vectors(x[0], &[("weight", x[1]), ("bias", x[2]), ("mean", x[3]), ("var", x[4])])?;
@@ -262,6 +268,10 @@ impl OpDef for BatchNormEval {
 impl OpDef for BatchNormUpdate {
     fn name(&self) -> &'static str {
         "batch_norm_update"
+    }
+
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 2])
     }
 
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {

@@ -4,6 +4,7 @@ use super::batch_norm::check_vectors;
 use super::bias::{channel_shapes, for_each_channel};
 use super::columns::{Columns, Weighted, column_sums, rows_and_columns};
 use super::{Case, CaseInput, Cost, Fill, Lower, OpDef, View, ViewMut};
+use crate::dtype::DType;
 use crate::shape::TensorDesc;
 
 /// Gradients of [`BatchNorm`](super::batch_norm::BatchNorm): operands `x`, `weight`, `mean`, `var`, `dy`; results `dx`,
@@ -27,6 +28,10 @@ impl OpDef for BatchNormBackward {
 
     fn output_count(&self) -> usize {
         3
+    }
+
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 5])
     }
 
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {

@@ -2,6 +2,7 @@
 
 use super::columns::{Columns, column_sums, rows_and_columns};
 use super::{Backward, Case, CaseInput, Cost, Epilogue, Lower, OpDef, View, ViewMut};
+use crate::dtype::DType;
 use crate::graph::Value;
 use crate::shape::{Shape, TensorDesc};
 
@@ -30,6 +31,10 @@ pub(super) fn for_each_channel(shape: &Shape, mut body: impl FnMut(usize, usize)
 impl OpDef for AddBias {
     fn name(&self) -> &'static str {
         "bias"
+    }
+
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 2])
     }
 
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
@@ -71,6 +76,10 @@ impl OpDef for AddBias {
 impl OpDef for BiasBackward {
     fn name(&self) -> &'static str {
         "bias.backward"
+    }
+
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 1])
     }
 
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {

@@ -3,7 +3,7 @@
 use super::pixel_rows::{launch_lines, splits_in_four};
 use super::{Backward, Case, CaseInput, Lower, OpDef, View, ViewMut};
 use crate::dtype::DType;
-use crate::graph::Value;
+use crate::graph::{Graph, Value};
 use crate::shape::{Shape, TensorDesc};
 
 /// `y = [x0, x1, ...]` along dimension 1, any number of operands.
@@ -248,14 +248,22 @@ impl OpDef for PadChannels {
     }
 }
 
+impl Graph {
+    /// The values side by side along dimension 1: `[N, C0 + C1 + ..., H, W]`. None at all are a mistake of the trace.
+    #[track_caller]
+    pub fn concat<'g>(&'g self, values: &[Value<'g>]) -> Value<'g> {
+        self.apply1(Concat, values)
+    }
+}
+
 impl<'g> Value<'g> {
     /// The values side by side along dimension 1: `[N, C0 + C1 + ..., H, W]`.
     ///
     /// # Panics
-    /// When `values` is empty: there is no graph to record the mistake in.
+    /// When `values` is empty: there is no graph to record the mistake in. [`Graph::concat`] has one.
     #[track_caller]
     pub fn concat(values: &[Value<'g>]) -> Value<'g> {
-        values[0].graph().apply1(Concat, values)
+        values[0].graph().concat(values)
     }
 
     /// Channels `start .. start + count`.

@@ -26,11 +26,11 @@ pub struct CrossEntropyBackward {
 /// Checks logits `[N, K]` and labels u32 `[N]`.
 pub(super) fn check_labels(x: &[TensorDesc]) -> Result<(), String> {
     let logits = x[0].shape;
-    if logits.rank() != 2 || x[0].dtype != DType::F32 {
-        return Err(format!("logits must be f32 [N, K], got {}", x[0]));
+    if logits.rank() != 2 {
+        return Err(format!("logits must have shape [N, K], got {logits}"));
     }
-    if x[1].shape.dims() != [logits.dim(0)] || x[1].dtype != DType::U32 {
-        return Err(format!("labels must be u32 [{}], got {}", logits.dim(0), x[1]));
+    if x[1].shape.dims() != [logits.dim(0)] {
+        return Err(format!("labels must have shape [{}], got {}", logits.dim(0), x[1].shape));
     }
     Ok(())
 }
@@ -63,6 +63,10 @@ const PADDING: f64 = u32::MAX as f64;
 impl OpDef for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross_entropy"
+    }
+
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32, DType::U32])
     }
 
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
@@ -108,6 +112,10 @@ impl OpDef for CrossEntropy {
 impl OpDef for CrossEntropyBackward {
     fn name(&self) -> &'static str {
         "cross_entropy.backward"
+    }
+
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32, DType::U32, DType::F32])
     }
 
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {

@@ -2,6 +2,7 @@
 
 use super::strips::launch_strips;
 use super::{Activation, Backward, Case, CaseInput, Cost, Epilogue, Fill, Lower, OpDef, View, ViewMut};
+use crate::dtype::DType;
 use crate::graph::Value;
 use crate::shape::TensorDesc;
 use std::ops::{Add, Mul};
@@ -39,7 +40,7 @@ pub struct ActivateBackward {
 fn same_shapes(x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
     match x {
         [first, rest @ ..] if rest.iter().all(|other| other == first) => Ok(vec![*first]),
-        _ => Err("both operands must have the same shape and type; this operation does not broadcast".to_string()),
+        _ => Err("both operands must have the same shape; this operation does not broadcast".to_string()),
     }
 }
 
@@ -53,6 +54,10 @@ impl OpDef for Binary {
             Binary::Add => "add",
             Binary::Mul => "mul",
         }
+    }
+
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 2])
     }
 
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
@@ -103,6 +108,10 @@ impl OpDef for Scale {
         "scale"
     }
 
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 1])
+    }
+
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
         same_shapes(x)
     }
@@ -133,7 +142,12 @@ impl OpDef for Activate {
         "activation"
     }
 
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 1])
+    }
+
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        self.activation.check()?;
         same_shapes(x)
     }
 
@@ -168,6 +182,10 @@ impl OpDef for Activate {
 impl OpDef for ActivateBackward {
     fn name(&self) -> &'static str {
         "activation.backward"
+    }
+
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 2])
     }
 
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
@@ -224,7 +242,7 @@ impl<'g> Value<'g> {
         self.graph().apply1(Activate { activation }, &[self])
     }
 
-    /// `max(self, 0)`.
+    /// `max(self, 0)`; a NaN stays one.
     #[track_caller]
     pub fn relu(self) -> Value<'g> {
         self.activate(Activation::Relu)

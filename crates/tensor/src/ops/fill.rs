@@ -2,14 +2,15 @@
 
 use super::strips::launch_strips;
 use super::{Backward, Case, Lower, OpDef, View, ViewMut};
+use crate::dtype::DType;
 use crate::graph::{Graph, Init, Value};
-use crate::philox::philox4x32_10;
+use crate::philox::{philox4x32_10, purpose};
 use crate::shape::{Shape, TensorDesc, from_device_order};
 
 /// A tensor of constants, or of numbers drawn from Philox4x32-10 (Salmon et al. 2011).
 ///
-/// Element `i` **in device order** comes from word `i % 4` of the block with counter `(i / 4, stream, 0, 0)` and key
-/// `(seed low, seed high)`. Uniform: `u = (word >> 8) * 2^-24`, value `(2u - 1) * bound`. Normal: Box–Muller on the pairs
+/// Element `i` **in device order** comes from word `i % 4` of the block with counter `(i / 4 + 2^28 purpose, stream, 0, 0)`
+/// and key `(seed low, seed high)`. Uniform: `u = (word >> 8) * 2^-24`, value `(2u - 1) * bound`. Normal: Box–Muller on the pairs
 /// of words (0, 1) and (2, 3). The driver's `log`, `cos` and `sin` decide the last bits of normals.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FillWith {
@@ -39,6 +40,10 @@ impl OpDef for FillWith {
         "fill"
     }
 
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(Vec::new())
+    }
+
     fn infer(&self, _: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
         Ok(vec![TensorDesc::f32(self.shape)])
     }
@@ -53,6 +58,7 @@ impl OpDef for FillWith {
         let (y, target) = (cx.y(0), cx.target());
         let kernel = cx.dispatch("fill").set("KIND", kind).bind("y", y).arg("scale", scale);
         let kernel = kernel.arg("seed_low", self.seed as u32).arg("seed_high", (self.seed >> 32) as u32);
+        let kernel = kernel.arg("purpose", purpose::INIT);
         launch_strips(kernel.arg("stream", self.stream), &target, n);
     }
 
@@ -62,7 +68,8 @@ impl OpDef for FillWith {
         let count = self.shape.numel();
         let mut device = Vec::with_capacity(count + 3);
         for block in 0..count.div_ceil(4) as u32 {
-            let words = philox4x32_10([block, self.stream, 0, 0], [self.seed as u32, (self.seed >> 32) as u32]);
+            let counter = [block | purpose::INIT << 28, self.stream, 0, 0];
+            let words = philox4x32_10(counter, [self.seed as u32, (self.seed >> 32) as u32]);
             let unit = words.map(|word| f64::from(word >> 8) / f64::from(1 << 24));
             match kind {
                 1 => device.extend(unit.map(|u| (2.0 * u - 1.0) * scale)),

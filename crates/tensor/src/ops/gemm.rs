@@ -55,16 +55,16 @@ const BASE_TILE: usize = 64;
 impl Gemm {
     /// Records the dispatches.
     pub(super) fn lower(&self, cx: &mut Lower<'_>, part: &str) {
-        let splits = self.splits(cx);
-        if splits <= 1 {
-            self.product(cx, part, self.y, self.epilogue, self.accumulate, 1);
+        let (splits, chunk) = self.splits(cx);
+        if splits == 1 {
+            self.product(cx, part, self.y, self.epilogue, self.accumulate, (1, chunk));
             return;
         }
         // Split-K in two passes: partial products side by side, then their sum in a fixed order.
         let area = self.m * self.n;
         let partial = cx.workspace(splits * self.batch * area);
         let matrix = Matrix { stride: area, ..Matrix::dense(partial, self.n) };
-        self.product(cx, part, matrix, EpilogueBuffers::default(), false, splits);
+        self.product(cx, part, matrix, EpilogueBuffers::default(), false, (splits, chunk));
         reduce(cx, partial, self.y, (self.m, self.n, self.batch, splits), self.epilogue, self.accumulate);
     }
 
@@ -73,15 +73,18 @@ impl Gemm {
         reduce(cx, partial, y, extents, EpilogueBuffers::default(), false);
     }
 
-    /// Into how many parts the sum over `k` is cut: only long sums with too few tiles to fill the device.
-    fn splits(&self, cx: &Lower<'_>) -> usize {
+    /// Into how many parts the sum over `k` is cut, and how long each is (the last may be shorter): only long sums with
+    /// too few tiles to fill the device. Parts are whole steps of the kernels, so there may be fewer than were wanted.
+    fn splits(&self, cx: &Lower<'_>) -> (usize, usize) {
         let (tiles, enough, least) = match cx.tier() {
             Tier::Base => (self.m.div_ceil(BASE_TILE) * self.n.div_ceil(BASE_TILE), 64, 512),
             Tier::Cpu => (self.m.div_ceil(32) * self.n.div_ceil(16), 8, 512),
         };
         let room = cx.target().workspace_bytes as usize / (4 * self.batch * self.m * self.n).max(1);
         let wanted = enough / (tiles * self.batch).max(1);
-        wanted.min(self.k / least).min(room).max(1)
+        let most = wanted.min(self.k / least).min(room).max(1);
+        let chunk = self.k.div_ceil(most).next_multiple_of(16);
+        (self.k.div_ceil(chunk).max(1), chunk)
     }
 
     fn product(
@@ -91,13 +94,11 @@ impl Gemm {
         y: Matrix,
         epilogue: EpilogueBuffers,
         accumulate: bool,
-        splits: usize,
+        share: (usize, usize),
     ) {
-        let chunk = self.k.div_ceil(splits).next_multiple_of(16);
-        let splits = self.k.div_ceil(chunk).max(1);
         match cx.tier() {
-            Tier::Base => self.product_base(cx, part, y, epilogue, accumulate, (splits, chunk)),
-            Tier::Cpu => self.product_cpu(cx, part, y, epilogue, accumulate, (splits, chunk)),
+            Tier::Base => self.product_base(cx, part, y, epilogue, accumulate, share),
+            Tier::Cpu => self.product_cpu(cx, part, y, epilogue, accumulate, share),
         }
     }
 

@@ -209,7 +209,8 @@ impl<'a> Lower<'a> {
         self.dispatch_kernel(KernelKey::builtin(shader))
     }
 
-    /// Starts a dispatch of a shader given as text: how operations outside this crate bring their kernels.
+    /// Starts a dispatch of a shader given as text: how operations outside this crate bring their kernels. Its indices and
+    /// loops are checked while it runs, unlike those of wgrad's own kernels.
     pub fn dispatch_source(&mut self, name: &'static str, wgsl: &'static str) -> DispatchBuilder<'_, 'a> {
         self.dispatch_kernel(KernelKey::from_source(name, wgsl))
     }
@@ -291,9 +292,9 @@ impl DispatchBuilder<'_, '_> {
         self
     }
 
-    /// Records the dispatch with a grid of workgroups, each extent at most the device's limit.
+    /// Records the dispatch with a grid of workgroups, each extent at most the device's limit; compiling refuses more.
     pub fn grid(mut self, x: usize, y: usize, z: usize) {
-        self.dispatch.grid = [x as u32, y as u32, z as u32];
+        self.dispatch.grid = [x, y, z].map(|extent| u32::try_from(extent).unwrap_or(u32::MAX));
         self.lower.dispatches.push(self.dispatch);
     }
 

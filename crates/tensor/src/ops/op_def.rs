@@ -2,6 +2,7 @@
 
 use super::Activation;
 use super::lower::Lower;
+use crate::dtype::DType;
 use crate::graph::{Graph, Value};
 use crate::shape::{Shape, TensorDesc};
 use std::any::Any;
@@ -20,6 +21,12 @@ pub trait OpDef: Debug + Any {
     /// Number of results.
     fn output_count(&self) -> usize {
         1
+    }
+
+    /// Element types of the operands, one for each, which [`Graph::apply`] checks before it asks `infer`; `None` when
+    /// `infer` takes any number of operands and checks them all.
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        None
     }
 
     /// Shapes and types of the results, or what was wanted, what was got and what to do.

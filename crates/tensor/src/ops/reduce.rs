@@ -82,11 +82,12 @@ impl OpDef for Reduce {
         }
     }
 
-    fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
-        match x[0].dtype {
-            DType::F32 if x[0].shape.numel() > 0 => Ok(vec![TensorDesc::f32([])]),
-            _ => Err(format!("wanted at least one f32 element, got {}", x[0])),
-        }
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 1])
+    }
+
+    fn infer(&self, _: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        Ok(vec![TensorDesc::f32([])])
     }
 
     fn backward<'g>(&self, cx: &Backward<'g>) -> Option<Vec<Option<Value<'g>>>> {
@@ -112,6 +113,10 @@ impl OpDef for Reduce {
 impl OpDef for Expand {
     fn name(&self) -> &'static str {
         "expand"
+    }
+
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 1])
     }
 
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {

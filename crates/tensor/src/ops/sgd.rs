@@ -3,6 +3,7 @@
 use super::strips::launch_strips;
 use super::{BufId, Case, CaseInput, Cost, FlatPlace, Lower, OpDef, View, ViewMut};
 use crate::error::UsageError;
+use crate::dtype::DType;
 use crate::graph::{Graph, Init, Origin, ParamDecl, ParamKind, Value, declare_param};
 use crate::params::layout::aligned_elements;
 use crate::shape::{Shape, TensorDesc};
@@ -93,11 +94,15 @@ impl OpDef for SgdUpdate {
         self.members * if self.has_velocity() { 2 } else { 1 }
     }
 
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; self.members * if self.has_velocity() { 3 } else { 2 } + 1])
+    }
+
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
         let n = self.members;
         let kinds = if self.has_velocity() { 3 } else { 2 };
-        if n == 0 || x.len() != kinds * n + 1 {
-            return Err(format!("wanted {} operands for {n} parameters, got {}", kinds * n + 1, x.len()));
+        if n == 0 {
+            return Err("wanted at least one parameter, got none".to_string());
         }
         if x[kinds * n].shape.numel() != 1 {
             return Err(format!("the learning rate must be a scalar, got {}", x[kinds * n].shape));
@@ -173,7 +178,7 @@ impl Graph {
     ///
     /// # Errors
     /// A momentum, learning-rate factor or weight decay that is negative, not finite or too large, or Nesterov without
-    /// momentum. Members that are no parameters, or stand in two groups, are mistakes of the trace.
+    /// momentum. Members that are no parameters, stand in two groups or are updated already are mistakes of the trace.
     #[track_caller]
     pub fn sgd<'g>(&'g self, sgd: &Sgd, groups: &[SgdGroup<'g>], lr: Value<'g>) -> Result<(), UsageError> {
         check_value("momentum", sgd.momentum, "at least 0 and below 1", sgd.momentum < 1.0)?;
@@ -184,12 +189,20 @@ impl Graph {
         }
         let mut seen = Vec::new();
         for (i, group) in groups.iter().enumerate() {
+            let values: Vec<Value<'g>> = group.members.iter().flat_map(|&(param, gradient)| [param, gradient]).collect();
+            if !self.owns_all("sgd", &values) {
+                continue;
+            }
             // Group 0 is for parameters that no optimiser touches.
             let number = i + 1;
             let mut members = Vec::new();
             for &(param, gradient) in &group.members {
                 let decl = self.with_data(|data| data.param(param.id()).cloned());
                 match decl {
+                    Some(decl) if self.with_data(|data| data.write_backs.iter().any(|(id, _)| *id == param.id())) => {
+                        let name = decl.name;
+                        self.mistake("sgd", format!("{name:?} is updated already; call sgd once, with all groups"));
+                    }
                     Some(decl) if !seen.contains(&param.id()) => {
                         seen.push(param.id());
                         members.push((param, gradient, decl));

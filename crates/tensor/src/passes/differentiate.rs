@@ -7,13 +7,19 @@ use crate::shape::TensorDesc;
 use std::collections::HashMap;
 
 /// Emits the gradient of the scalar `loss` with respect to each of `wanted`; `None` where the loss does not depend on it.
+/// A loss of more than one element is a mistake of the trace.
 ///
 /// Gradients that meet are added in reverse order of the forward pass, so the order of summation is fixed. Nodes that no
 /// wanted tensor feeds into emit nothing.
 ///
 /// # Errors
 /// When an operation without a derivative stands between the loss and a wanted tensor.
+#[track_caller]
 pub fn gradients<'g>(loss: Value<'g>, wanted: &[Value<'g>]) -> Result<Vec<Option<Value<'g>>>> {
+    if loss.shape().numel() != 1 {
+        let message = format!("the loss must be a scalar, got {}; take its mean or sum first", loss.desc());
+        loss.graph().mistake("gradients", message);
+    }
     let seed = if loss.is_poison() { loss } else { loss.graph().constant(loss.shape(), 1.0) };
     gradients_seeded(&[(loss, seed)], wanted)
 }
@@ -22,9 +28,13 @@ pub fn gradients<'g>(loss: Value<'g>, wanted: &[Value<'g>]) -> Result<Vec<Option
 ///
 /// # Errors
 /// As [`gradients`].
+#[track_caller]
 pub fn gradients_seeded<'g>(seeds: &[(Value<'g>, Value<'g>)], wanted: &[Value<'g>]) -> Result<Vec<Option<Value<'g>>>> {
     let Some((first, _)) = seeds.first() else { return Ok(vec![None; wanted.len()]) };
     let graph = first.graph();
+    let values: Vec<Value<'g>> =
+        seeds.iter().flat_map(|(value, seed)| [*value, *seed]).chain(wanted.to_vec()).collect();
+    graph.owns_all("gradients", &values);
     let data = graph.data();
     if !data.errors.is_empty() {
         // The mistakes are reported by `compile`; there is nothing sensible to differentiate.

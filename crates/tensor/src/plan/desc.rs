@@ -75,6 +75,8 @@ pub struct PlanDesc {
     pub graph: GraphData,
     /// Buffers the plan makes.
     pub buffers: Vec<BufferDesc>,
+    /// Copies that begin the step: parameters whose old value is asked for when it has ended.
+    pub snapshots: Vec<(Place, Place)>,
     /// Launches in order.
     pub dispatches: Vec<PlannedDispatch>,
     /// Copies that end the step: parameters whose new value could not be computed in place.
@@ -115,6 +117,9 @@ impl fmt::Display for PlanDesc {
     /// The dump: one line per dispatch with kernel, grid, cost and bindings, then the memory.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "plan for tier {}: {} dispatches", self.target.tier.name(), self.dispatches.len())?;
+        for (from, to) in &self.snapshots {
+            writeln!(f, "  copy {from:?} -> {to:?}")?;
+        }
         let mut last = usize::MAX;
         for dispatch in &self.dispatches {
             let [x, y, z] = dispatch.grid;

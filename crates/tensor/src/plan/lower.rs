@@ -2,12 +2,12 @@
 
 use super::desc::{BufferDesc, Place, PlanDesc, PlannedDispatch, PortDesc};
 use crate::error::{DeviceError, Error, Result};
-use crate::graph::{GraphData, Origin, TensorId};
+use crate::graph::{GraphData, Node, Origin, TensorId};
 use crate::kernel::{KernelKey, Reflection, reflect, source};
 use crate::ops::{BufId, BufferRef, Dispatch, FlatPlace, Lower, Target};
 use crate::params::layout::{StoreLayout, aligned_elements};
 use crate::passes::memory::{Lifetime, assign_slots, live_peak_bytes};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Alignment of uniform blocks and ports: WebGPU's default for both kinds of offset.
 const ALIGN_BYTES: u64 = 256;
@@ -23,9 +23,10 @@ pub fn lower(graph: GraphData, store: &StoreLayout, target: Target, adapter: &st
     // Before recording, so that an operation sees which of its results lie in flat buffers.
     lowering.place_write_backs();
     let (mut dispatches, workspaces) = lowering.record();
-    lowering.check_limits(&workspaces, adapter)?;
+    lowering.check_limits(&dispatches, &workspaces, adapter)?;
     let (feeds, feed_bytes) = lowering.place_feeds();
     let (unshared_bytes, live) = lowering.place_temporaries(&dispatches, &workspaces);
+    let snapshots = lowering.place_snapshots();
     let copies = lowering.copies();
     let (planned, args) = lowering.resolve(&mut dispatches)?;
     let (outputs, output_bytes) = lowering.outputs();
@@ -36,6 +37,7 @@ pub fn lower(graph: GraphData, store: &StoreLayout, target: Target, adapter: &st
         target,
         graph: lowering.graph,
         buffers: lowering.buffers,
+        snapshots,
         dispatches: planned,
         copies,
         args,
@@ -48,6 +50,21 @@ pub fn lower(graph: GraphData, store: &StoreLayout, target: Target, adapter: &st
     })
 }
 
+/// A storage binding of a dispatch, resolved.
+struct Bound {
+    name: &'static str,
+    buf: BufId,
+    place: Place,
+    writes: bool,
+}
+
+/// A value that may be computed where the parameter that takes it lies.
+struct Update {
+    param: TensorId,
+    value: TensorId,
+    place: FlatPlace,
+}
+
 struct Lowering {
     graph: GraphData,
     target: Target,
@@ -55,18 +72,22 @@ struct Lowering {
     root: Vec<TensorId>,
     flat: HashMap<TensorId, FlatPlace>,
     places: HashMap<BufId, Place>,
+    /// Where the old value of a parameter is kept for the end of the step.
+    snapshots: BTreeMap<TensorId, Place>,
     buffers: Vec<BufferDesc>,
 }
 
 impl Lowering {
     fn new(graph: GraphData, target: Target) -> Lowering {
-        let mut root: Vec<TensorId> = (0..graph.tensors.len()).map(TensorId).collect();
-        for node in &graph.nodes {
-            if let Some(viewed) = node.op.view_of(&graph.descs(&node.inputs)) {
-                root[node.outputs[0].0] = root[node.inputs[viewed].0];
-            }
+        Lowering {
+            root: graph.roots(),
+            graph,
+            target,
+            flat: HashMap::new(),
+            places: HashMap::new(),
+            snapshots: BTreeMap::new(),
+            buffers: Vec::new(),
         }
-        Lowering { graph, target, root, flat: HashMap::new(), places: HashMap::new(), buffers: Vec::new() }
     }
 
     fn bytes(&self, id: TensorId) -> u64 {
@@ -86,15 +107,18 @@ impl Lowering {
         known.into_iter().for_each(|(id, place)| self.set_flat(id, place));
     }
 
-    /// Gives gradients places that mirror their parameters': the same distances, in buffers of their own.
+    /// Gives gradients places that mirror their parameters': the same distances, in buffers of their own. A gradient that
+    /// is computed from another one stays out: a dispatch cannot read a buffer that it writes.
     fn place_gradients(&mut self) {
+        let gradients: HashSet<TensorId> = self.graph.flat_gradients.iter().map(|(id, _)| self.root[id.0]).collect();
         let mut homes: BTreeMap<BufferRef, Vec<(usize, TensorId)>> = BTreeMap::new();
         for (gradient, param) in self.graph.flat_gradients.clone() {
             let id = self.root[gradient.0];
-            let computed = matches!(self.graph.tensors[id.0].origin, Origin::Node { .. });
+            let Origin::Node { node, .. } = self.graph.tensors[id.0].origin else { continue };
+            let apart = self.graph.nodes[node].inputs.iter().all(|x| !gradients.contains(&self.root[x.0]));
             let same_size = self.bytes(id) == self.bytes(param);
             let taken = homes.values().flatten().any(|(_, known)| *known == id);
-            if let (Some(place), true) = (self.flat.get(&param), computed && same_size && !taken) {
+            if let (Some(place), true) = (self.flat.get(&param), apart && same_size && !taken) {
                 homes.entry(place.buffer).or_default().push((place.offset, id));
             }
         }
@@ -142,22 +166,23 @@ impl Lowering {
         (dispatches, workspaces)
     }
 
-    fn check_limits(&self, workspaces: &[usize], adapter: &str) -> Result<()> {
+    fn check_limits(&self, dispatches: &[Dispatch], workspaces: &[usize], adapter: &str) -> Result<()> {
         let limit_bytes = self.target.max_binding_bytes;
         let too_large = |what: String, wanted_bytes: u64| {
             Error::Device(DeviceError::LimitExceeded { what, wanted_bytes, limit_bytes, adapter: adapter.to_string() })
         };
-        for (i, tensor) in self.graph.tensors.iter().enumerate() {
-            let bytes = self.bytes(TensorId(i));
-            if bytes > limit_bytes {
-                let what = match &tensor.origin {
-                    Origin::Feed(name) => format!("feed {name:?} {}", tensor.desc),
-                    Origin::Param(decl) => format!("parameter {:?} {}", decl.name, tensor.desc),
-                    Origin::Node { node, .. } => format!("{} -> {}", self.graph.nodes[*node].label(), tensor.desc),
-                    Origin::Poison => continue,
-                };
-                return Err(too_large(what, bytes));
-            }
+        // What nodes that were dropped would have computed needs no memory, so results are found through the nodes.
+        let feeds = self.graph.feeds().map(|(id, name)| (id, format!("feed {name:?}")));
+        let params = self.graph.params().map(|(id, decl)| (id, format!("parameter {:?}", decl.name)));
+        let results =
+            self.graph.nodes.iter().flat_map(|node| node.outputs.iter().map(|&id| (id, node.label() + " ->")));
+        if let Some((id, what)) = feeds.chain(params).chain(results).find(|(id, _)| self.bytes(*id) > limit_bytes) {
+            return Err(too_large(format!("{what} {}", self.graph.desc(id)), self.bytes(id)));
+        }
+        let limit = self.target.max_groups;
+        if let Some(dispatch) = dispatches.iter().find(|d| d.grid.iter().any(|&extent| extent > limit)) {
+            let (what, wanted, adapter) = (dispatch.label.clone(), dispatch.grid, adapter.to_string());
+            return Err(Error::Device(DeviceError::GridExceeded { what, wanted, limit, adapter }));
         }
         match workspaces.iter().map(|&elements| elements as u64 * 4).find(|&bytes| bytes > limit_bytes) {
             Some(bytes) => Err(too_large("a workspace".to_string(), bytes)),
@@ -182,17 +207,38 @@ impl Lowering {
         (ports, end)
     }
 
+    /// Whether a node may write its result where the operand storage `root` lies: every operand that is read from there
+    /// must stand in a pair with that result. (An operand that is also read in another role would change under it.)
+    fn may_share(&self, node: &Node, root: TensorId, output: usize) -> bool {
+        let pairs = node.op.may_overwrite();
+        let mut readers = (0..node.inputs.len()).filter(|&i| self.root[node.inputs[i].0] == root);
+        readers.all(|i| pairs.contains(&(i, output)))
+    }
+
     /// Puts a parameter's new value into the parameter's own storage, where its producer may overwrite it or does not
-    /// read it. (All other readers come earlier: `schedule` has checked that.)
+    /// read it. (All other readers come earlier: `schedule` has checked that.) What stays out is copied at the end.
     fn place_write_backs(&mut self) {
-        for (param, value) in self.graph.write_backs.clone() {
-            let value = self.root[value.0];
+        let values: Vec<TensorId> = self.graph.write_backs.iter().map(|(_, value)| self.root[value.0]).collect();
+        // By producer, in order, so that the places of its operands are settled when they are asked for.
+        let mut updates: BTreeMap<(usize, BufferRef), Vec<Update>> = BTreeMap::new();
+        for (&(param, _), &value) in self.graph.write_backs.iter().zip(&values) {
             let Origin::Node { node, output } = self.graph.tensors[value.0].origin else { continue };
-            let node = &self.graph.nodes[node];
-            let in_place = !node.inputs.contains(&param)
-                || node.op.may_overwrite().iter().any(|&(i, o)| o == output && node.inputs.get(i) == Some(&param));
-            if let (true, Some(&flat)) = (in_place && !self.flat.contains_key(&value), self.flat.get(&param)) {
-                self.set_flat(value, flat);
+            let Some(&place) = self.flat.get(&param) else { continue };
+            // The value of two parameters stays out: copying it from one to the other could be within one buffer.
+            let is_free = !self.flat.contains_key(&value) && values.iter().filter(|v| **v == value).count() == 1;
+            if is_free && self.may_share(&self.graph.nodes[node], param, output) {
+                updates.entry((node, place.buffer)).or_default().push(Update { param, value, place });
+            }
+        }
+        for ((node, buffer), updates) in updates {
+            // A dispatch cannot read a buffer that it writes, except where the reads go through the result.
+            let mut operands = self.graph.nodes[node].inputs.iter().map(|id| self.root[id.0]);
+            let reads_beside = operands.any(|x| {
+                self.flat.get(&x).is_some_and(|place| place.buffer == buffer)
+                    && updates.iter().all(|update| update.param != x)
+            });
+            if !reads_beside {
+                updates.into_iter().for_each(|update| self.set_flat(update.value, update.place));
             }
         }
     }
@@ -229,13 +275,15 @@ impl Lowering {
         // In-place pairs: a result moves into the storage of an operand that dies at its node.
         let mut home: HashMap<BufId, BufId> = HashMap::new();
         for (index, node) in self.graph.nodes.iter().enumerate() {
-            for (i, o) in node.op.may_overwrite() {
-                let (Some(x), Some(y)) = (node.inputs.get(i), node.outputs.get(o)) else { continue };
-                let x = BufId::Tensor(self.root[x.0]);
-                let y = BufId::Tensor(self.root[y.0]);
+            for (i, o) in &node.op.may_overwrite() {
+                let (Some(operand), Some(result)) = (node.inputs.get(*i), node.outputs.get(*o)) else { continue };
+                let x = BufId::Tensor(self.root[operand.0]);
+                let y = BufId::Tensor(self.root[result.0]);
                 let x_home = *home.get(&x).unwrap_or(&x);
                 let (Some(&px), Some(&py)) = (position.get(&x_home), position.get(&y)) else { continue };
-                let dies_here = last_node.get(&x) == Some(&index) && !kept.contains(&x);
+                let dies_here = last_node.get(&x) == Some(&index)
+                    && !kept.contains(&x)
+                    && self.may_share(node, self.root[operand.0], *o);
                 // A result that moved already has no span of its own any more.
                 let (Some((_, life_x)), Some((_, life_y))) = (spans.get(&px), spans.get(&py)) else { continue };
                 let (life_x, life_y) = (*life_x, *life_y);
@@ -280,11 +328,42 @@ impl Lowering {
         self.places.get(&BufId::Tensor(self.root[id.0])).copied()
     }
 
+    /// Gives a place to the old values of parameters that are asked for at the end of the step, when the parameters may
+    /// hold new ones: as an output, or as the new value of another parameter. Returns the copies that begin the step.
+    fn place_snapshots(&mut self) -> Vec<(Place, Place)> {
+        let updates: Vec<(TensorId, TensorId)> =
+            self.graph.write_backs.iter().map(|&(param, value)| (param, self.root[value.0])).collect();
+        let outputs = self.graph.outputs.iter().map(|(_, id)| self.root[id.0]);
+        let outputs = outputs.filter(|id| updates.iter().any(|(param, value)| param == id && param != value));
+        let sources = updates.iter().filter(|(param, value)| param != value).map(|&(_, value)| value);
+        let wanted: BTreeSet<TensorId> = outputs.chain(sources).collect();
+        let buffer = BufferRef::Owned(self.buffers.len());
+        let mut end = 0;
+        let mut copies = Vec::new();
+        for id in wanted.into_iter().filter(|id| self.graph.param(*id).is_some()) {
+            let Some(&from) = self.places.get(&BufId::Tensor(id)) else { continue };
+            let to = Place { buffer, offset_bytes: end, ..from };
+            self.snapshots.insert(id, to);
+            copies.push((from, to));
+            end = (end + to.size_bytes).next_multiple_of(ALIGN_BYTES);
+        }
+        if end > 0 {
+            self.buffers.push(BufferDesc { label: "snapshots".to_string(), bytes: end });
+        }
+        copies
+    }
+
+    /// Where a tensor's value is found when the step ends.
+    fn final_place(&self, id: TensorId) -> Option<Place> {
+        self.snapshots.get(&self.root[id.0]).copied().or_else(|| self.place(id))
+    }
+
+    /// The copies that end the step. They read buffers of the plan and write the store's, so their order is free.
     fn copies(&self) -> Vec<(Place, Place)> {
-        let pairs = self.graph.write_backs.iter();
+        let pairs = self.graph.write_backs.iter().filter(|(param, value)| self.root[value.0] != *param);
         pairs
-            .filter_map(|&(param, value)| Some((self.place(value)?, self.place(param)?)))
-            .filter(|(from, to)| from.buffer != to.buffer || from.offset_bytes != to.offset_bytes)
+            .filter_map(|&(param, value)| Some((self.final_place(value)?, self.place(param)?)))
+            .filter(|(from, to)| from != to)
             .collect()
     }
 
@@ -292,12 +371,20 @@ impl Lowering {
         let mut end = 0;
         let mut ports = Vec::new();
         for (name, id) in &self.graph.outputs {
-            if let Some(place) = self.place(*id) {
+            if let Some(place) = self.final_place(*id) {
                 ports.push(PortDesc { name: name.clone(), desc: self.graph.desc(*id), place, offset_bytes: end });
                 end = (end + place.size_bytes).next_multiple_of(ALIGN_BYTES);
             }
         }
         (ports, end)
+    }
+
+    /// Whether a node declares that the operand in `read` may share storage with the result in `written`.
+    fn is_pair(&self, node: usize, read: BufId, written: BufId) -> bool {
+        let (BufId::Tensor(read), BufId::Tensor(written)) = (read, written) else { return false };
+        let node = &self.graph.nodes[node];
+        let output = node.outputs.iter().position(|id| self.root[id.0] == written);
+        output.is_some_and(|output| self.may_share(node, read, output))
     }
 
     /// Turns names into places and argument blocks; finds bindings that share storage and switches their kernels.
@@ -319,7 +406,7 @@ impl Lowering {
                 reflections.insert(dispatch.kernel.clone(), reflection);
             }
             let reflection = &reflections[&dispatch.kernel];
-            let mut bindings: Vec<(&'static str, Place, bool)> = Vec::new();
+            let mut bindings: Vec<Bound> = Vec::new();
             for &(name, buf, elements) in &dispatch.bindings {
                 let binding = reflection.storage.get(name);
                 let binding = binding.ok_or_else(|| broken(format!("the shader has no storage binding {name}")))?;
@@ -327,21 +414,25 @@ impl Lowering {
                 if let Some(elements) = elements {
                     place.size_bytes = elements as u64 * 4;
                 }
-                bindings.push((name, place, binding.writes));
+                bindings.push(Bound { name, buf, place, writes: binding.writes });
             }
-            if let Some(name) = reflection.storage.keys().find(|name| bindings.iter().all(|b| b.0 != name.as_str())) {
+            let is_bound = |name: &str| bindings.iter().any(|bound| bound.name == name);
+            if let Some(name) = reflection.storage.keys().find(|name| !is_bound(name)) {
                 return Err(broken(format!("{name} is not bound")));
             }
             let mut kernel = dispatch.kernel.clone();
             let mut kept = Vec::new();
-            for &(name, place, writes) in &bindings {
-                let written = bindings.iter().find(|b| b.2 && b.0 != name && b.1.overlaps(&place));
+            for &Bound { name, buf, place, writes } in &bindings {
+                let written = bindings.iter().find(|b| b.writes && b.name != name && b.place.overlaps(&place));
                 match written {
-                    Some(&(other, other_place, _)) if !writes && place == other_place => kernel.alias(name, other),
-                    Some(&(other, ..)) => {
-                        return Err(broken(format!("{name} and {other} overlap but are not the same range")));
+                    Some(other) if !writes && place == other.place && self.is_pair(dispatch.node, buf, other.buf) => {
+                        kernel.alias(name, other.name);
                     }
-                    None if !writes && bindings.iter().any(|b| b.2 && b.1.buffer == place.buffer) => {
+                    Some(other) => {
+                        let other = other.name;
+                        return Err(broken(format!("{name} and {other} overlap, but may not share their storage")));
+                    }
+                    None if !writes && bindings.iter().any(|b| b.writes && b.place.buffer == place.buffer) => {
                         return Err(broken(format!("{name} is read from a buffer that the same dispatch writes")));
                     }
                     None => kept.push((name, place)),

@@ -64,9 +64,10 @@ impl Plan {
     /// A device without timestamps, or as [`Plan::run`].
     pub fn profile<N: AsRef<str>>(&mut self, feeds: &[(N, Feed<'_>)]) -> Result<Profile> {
         if !self.device.has_timestamps() {
-            return Err(Error::Device(DeviceError::Open {
+            return Err(Error::Device(DeviceError::Unsupported {
                 adapter: self.device.info().name.clone(),
-                message: "it has no timestamp queries; profile on another adapter".to_string(),
+                feature: "timestamp queries",
+                hint: "profile on another adapter",
             }));
         }
         let count = 2 * self.launches.len() as u32;

@@ -56,7 +56,7 @@ impl std::fmt::Debug for Plan {
     }
 }
 
-/// Words behind every temporary when memory is poisoned; a kernel that writes them is broken.
+/// Words behind every temporary when memory is poisoned, bound with it; a kernel that writes them is broken.
 const GUARD_BYTES: u64 = 64;
 const POISON_WORD: u32 = 0x7fc0_dead;
 
@@ -151,16 +151,12 @@ impl Plan {
                 let place = Place { buffer, offset_bytes: offset, size_bytes: size };
                 entries.push(wgpu::BindGroupEntry { binding, resource: self.binding(place)? });
             }
-            let scope = self.device.wgpu().push_error_scope(wgpu::ErrorFilter::Validation);
-            let bind_group = self.device.wgpu().create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(&dispatch.label),
-                layout: &kernel.layout,
-                entries: &entries,
-            });
-            if let Some(error) = pollster::block_on(scope.pop()) {
+            let descriptor =
+                wgpu::BindGroupDescriptor { label: Some(&dispatch.label), layout: &kernel.layout, entries: &entries };
+            let bind_group = self.device.catch(|gpu| gpu.create_bind_group(&descriptor)).map_err(|error| {
                 let kernel = format!("{} ({})", dispatch.kernel, dispatch.label);
-                return Err(Error::Device(DeviceError::Kernel { kernel, message: error.to_string() }));
-            }
+                Error::Device(DeviceError::Kernel { kernel, message: error.to_string() })
+            })?;
             self.launches.push(Launch { kernel, bind_group, grid: dispatch.grid });
         }
         Ok(())
@@ -175,11 +171,23 @@ impl Plan {
     }
 
     fn binding(&self, place: Place) -> Result<wgpu::BindingResource<'_>> {
+        let buffer = self.buffer(place.buffer)?;
+        let end = place.offset_bytes + place.size_bytes;
+        // Over the guard words behind the buffer, if there are any: a kernel that writes too far shall hit them.
+        let guard_bytes = if buffer.size() == end + GUARD_BYTES { self.guard_bytes(place.buffer) } else { 0 };
         Ok(wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-            buffer: self.buffer(place.buffer)?,
+            buffer,
             offset: place.offset_bytes,
-            size: std::num::NonZeroU64::new(place.size_bytes),
+            size: std::num::NonZeroU64::new(place.size_bytes + guard_bytes),
         }))
+    }
+
+    /// Bytes that a buffer has beyond what was planned.
+    fn guard_bytes(&self, buffer: BufferRef) -> u64 {
+        match buffer {
+            BufferRef::Owned(i) => self.buffers[i].size() - self.desc.buffers[i].bytes,
+            BufferRef::Store(_) => 0,
+        }
     }
 
     /// The plan as data.
@@ -223,7 +231,7 @@ impl Plan {
         self.finish(encoder)
     }
 
-    /// Stages the feeds and records their copy to the device.
+    /// Stages the feeds and records their copy to the device, and the opening copies.
     pub(super) fn begin<N: AsRef<str>>(&mut self, feeds: &[(N, Feed<'_>)]) -> Result<wgpu::CommandEncoder> {
         self.check_feeds(feeds)?;
         let number = (self.steps % RING as u64) as usize;
@@ -261,15 +269,21 @@ impl Plan {
             }
         }
         slot.staging.unmap();
+        self.record_copies(&mut encoder, &self.desc.snapshots)?;
         Ok(encoder)
+    }
+
+    fn record_copies(&self, encoder: &mut wgpu::CommandEncoder, copies: &[(Place, Place)]) -> Result<()> {
+        for (from, to) in copies {
+            let (source, target) = (self.buffer(from.buffer)?, self.buffer(to.buffer)?);
+            encoder.copy_buffer_to_buffer(source, from.offset_bytes, target, to.offset_bytes, to.size_bytes);
+        }
+        Ok(())
     }
 
     /// Records the closing copies, submits, and asks for the ring's buffers back.
     pub(super) fn finish(&mut self, mut encoder: wgpu::CommandEncoder) -> Result<Ticket> {
-        for (from, to) in &self.desc.copies {
-            let (source, target) = (self.buffer(from.buffer)?, self.buffer(to.buffer)?);
-            encoder.copy_buffer_to_buffer(source, from.offset_bytes, target, to.offset_bytes, to.size_bytes);
-        }
+        self.record_copies(&mut encoder, &self.desc.copies)?;
         let number = (self.steps % RING as u64) as usize;
         for port in &self.desc.outputs {
             let from = self.buffer(port.place.buffer)?;
@@ -278,7 +292,7 @@ impl Plan {
             encoder.copy_buffer_to_buffer(from, place.offset_bytes, readback, port.offset_bytes, place.size_bytes);
         }
         let submission = self.device.queue().submit([encoder.finish()]);
-        self.device.check_lost()?;
+        self.device.check()?;
         let slot = &mut self.ring[number];
         slot.staging.map_async(wgpu::MapMode::Write, .., |_| {});
         slot.readback.map_async(wgpu::MapMode::Read, .., |_| {});
@@ -292,8 +306,11 @@ impl Plan {
         let mismatch = |name: &str, wanted: String, got: String| {
             Error::Usage(UsageError::Mismatch { kind: "feed", name: name.to_string(), wanted, got })
         };
-        for (name, feed) in feeds {
+        for (i, (name, feed)) in feeds.iter().enumerate() {
             let name = name.as_ref();
+            if feeds[..i].iter().any(|(known, _)| known.as_ref() == name) {
+                return Err(mismatch(name, "one tensor".to_string(), "two".to_string()));
+            }
             let Some(port) = self.desc.feeds.iter().find(|port| port.name == name) else {
                 let known: Vec<&str> = self.desc.feeds.iter().map(|port| port.name.as_str()).collect();
                 let (name, known) = (name.to_string(), known.join(", "));
