@@ -1,12 +1,13 @@
-// computes: dx[n, h, w, g*Cg + c] = (residual +) sum over taps (r, s) of cols[g][output pixel whose tap hits (h, w)][r][s][c]
+// computes: dx[n, h, w, g*Cg + c] = (residual +) sum over taps of cols[g][output pixel whose tap hits (h, w)][tap][c]; with
+//           ACCUMULATE added to dx: the taps come in parts when the windows of an image exceed the workspace
 // source: the transpose of im2col.wgsl, in gather form: no atomics, fixed order
-// bindings: cols [groups, rows, R, S, Cg], dx and residual [N,H,W,C] of images n0 <= n < n0 + images; vec4 over c with VECTOR
+// bindings: cols [groups, rows, taps, Cg] of the taps tap0.. (in order of R, S), dx and residual [N,H,W,C] of images n0 <= n < n0 + images; vec4 over c with VECTOR
 // grid: invocations(images*H*W), z = group
-// cost: at most R*S*Cg words read and Cg written an invocation
+// cost: at most taps*Cg words read and Cg written an invocation
 override WG: u32 = 64u;
 
 struct Args {
-  n0: u32, images: u32, c: u32, cg: u32, h: u32, w: u32, p: u32, q: u32, r: u32, s: u32,
+  n0: u32, images: u32, tap0: u32, taps: u32, c: u32, cg: u32, h: u32, w: u32, p: u32, q: u32, r: u32, s: u32,
   stride_h: u32, stride_w: u32, pad_h: u32, pad_w: u32, dil_h: u32, dil_w: u32,
 }
 @group(0) @binding(0) var<uniform> args: Args;
@@ -40,19 +41,21 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 #ifdef RESIDUAL
     var sum = residual[to + c];
 #else
+#ifdef ACCUMULATE
+    var sum = dx[to + c];
+#else
     var sum = ZERO;
 #endif
-    for (var r = 0u; r < args.r; r++) {
+#endif
+    for (var tap = 0u; tap < args.taps; tap++) {
       // Unsigned wrap-around makes negative positions huge; they fail p < P like those behind the image.
+      let r = (args.tap0 + tap) / args.s;
       let hp = h + args.pad_h - r * args.dil_h;
+      let wq = w + args.pad_w - (args.tap0 + tap - r * args.s) * args.dil_w;
       let p = hp / args.stride_h;
-      if (hp % args.stride_h != 0u || p >= args.p) { continue; }
-      for (var s = 0u; s < args.s; s++) {
-        let wq = w + args.pad_w - s * args.dil_w;
-        let q = wq / args.stride_w;
-        if (wq % args.stride_w != 0u || q >= args.q) { continue; }
-        let row = wid.z * rows + (n * args.p + p) * args.q + q;
-        sum += cols[((row * args.r + r) * args.s + s) * args.cg + c];
+      let q = wq / args.stride_w;
+      if (hp % args.stride_h == 0u && p < args.p && wq % args.stride_w == 0u && q < args.q) {
+        sum += cols[((wid.z * rows + (n * args.p + p) * args.q + q) * args.taps + tap) * args.cg + c];
       }
     }
     dx[to + c] = sum;

@@ -63,6 +63,10 @@ fn cargo_command() -> Command {
             cargo.env_remove(&*name);
         }
     }
+    // Without a desktop, Mesa's layer that asks it for its favourite GPU complains on every start that there is none.
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        cargo.env("NODEVICE_SELECT", "1");
+    }
     cargo
 }
 

@@ -1,6 +1,6 @@
 //! Plans as a whole: memory, errors, updates in place, profiles.
 
-use wgrad_tensor::ops::conv2d::{Conv2dBackwardWeight, Conv2dConfig};
+use wgrad_tensor::ops::conv2d::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dConfig, ConvPass};
 use wgrad_tensor::ops::{Lower, OpDef, Target, View, ViewMut};
 use wgrad_tensor::params::layout::StoreLayout;
 use wgrad_tensor::plan::{PlanDesc, lower, optimise};
@@ -288,14 +288,17 @@ fn workspaces_stay_within_their_limit() {
     let options = DeviceOptions { tier: Some(Tier::Base), workspace_bytes: LIMIT, ..DeviceOptions::default() };
     let device = Device::open(&options).expect("an adapter");
     let config = Conv2dConfig::default();
-    for forward in [true, false] {
+    for pass in [ConvPass::Forward, ConvPass::BackwardInput, ConvPass::BackwardWeight] {
         let graph = Graph::new();
-        let x = graph.feed("x", TensorDesc::f32([2, 4, 12, 12]));
-        let result = if forward {
-            x.conv2d(graph.feed("w", TensorDesc::f32([8, 4, 3, 3])), config)
-        } else {
-            let op = Conv2dBackwardWeight { config, kernel: [3, 3], algo: None };
-            graph.apply1(op, &[x, graph.feed("dy", TensorDesc::f32([2, 8, 10, 10]))])
+        let x = || graph.feed("x", TensorDesc::f32([2, 4, 12, 12]));
+        let w = || graph.feed("w", TensorDesc::f32([8, 4, 3, 3]));
+        let dy = || graph.feed("dy", TensorDesc::f32([2, 8, 10, 10]));
+        let input = Conv2dBackwardInput { config, input: [12, 12], residual: false, algo: None };
+        let weight = Conv2dBackwardWeight { config, kernel: [3, 3], algo: None };
+        let result = match pass {
+            ConvPass::Forward => x().conv2d(w(), config),
+            ConvPass::BackwardInput => graph.apply1(input, &[dy(), w()]),
+            ConvPass::BackwardWeight => graph.apply1(weight, &[x(), dy()]),
         };
         graph.output("result", result);
         let mut params = Params::new(&device, 0);

@@ -17,7 +17,7 @@ pub(super) fn forward(op: &Conv2d, cx: &mut Lower<'_>) {
     match algorithm(op.algo, &g, ConvPass::Forward, cx) {
         ConvAlgo::Pointwise => windows_product(&g, pixels_of(&g, x), w, y, (0, g.pixels()), epilogue).lower(cx, "pointwise"),
         ConvAlgo::Im2col => {
-            let rows = chunk_rows(&g, cx, 1);
+            let rows = chunk_rows(&g, cx);
             let cols = cx.workspace(g.config.groups * rows * g.window());
             for m0 in (0..g.pixels()).step_by(rows) {
                 let count = rows.min(g.pixels() - m0);
@@ -40,23 +40,31 @@ pub(super) fn backward_input(op: &Conv2dBackwardInput, cx: &mut Lower<'_>) {
     let residual = op.residual.then(|| cx.x(2));
     match algorithm(op.algo, &g, ConvPass::BackwardInput, cx) {
         ConvAlgo::Pointwise => {
-            let product = gradient_windows(&g, dy, w, pixels_of(&g, dx), (0, g.pixels()));
+            let product = gradient_windows(&g, dy, w, pixels_of(&g, dx), (0, g.pixels()), (0, 1));
             Gemm { epilogue: EpilogueBuffers { residual, ..Default::default() }, ..product }.lower(cx, "pointwise");
         }
         ConvAlgo::Im2col => {
-            // Whole images at a time, so that every pixel's gradient is complete within its chunk.
+            // Whole images at a time, so that every pixel's gradient is complete within its chunk; of a single image that is
+            // too large, some taps at a time.
             let image = g.p * g.q;
-            let images = (chunk_rows(&g, cx, image) / image).max(1);
-            let cols = cx.workspace(g.config.groups * images * image * g.window());
+            let image_bytes = (4 * g.config.groups * image * g.window()) as u64;
+            let images = ((cx.target().workspace_bytes / image_bytes) as usize).clamp(1, g.n);
+            let tap_bytes = (4 * g.config.groups * images * image * g.cg()) as u64;
+            let taps = ((cx.target().workspace_bytes / tap_bytes) as usize).clamp(1, g.r * g.s);
+            let cols = cx.workspace(g.config.groups * images * image * taps * g.cg());
             for n0 in (0..g.n).step_by(images) {
                 let count = images.min(g.n - n0);
-                let target = windows(&g, cols, count * image);
-                gradient_windows(&g, dy, w, target, (n0 * image, count * image)).lower(cx, "gemm");
-                let vector = g.cg().is_multiple_of(4);
-                let kernel = cx.dispatch("col2im").part("col2im").bind("cols", cols).bind("dx", dx);
-                let kernel = kernel.bind_some("residual", residual).define_if(op.residual, "RESIDUAL");
-                let kernel = kernel.define_if(vector, "VECTOR").args(&[("n0", n0), ("images", count)]);
-                spatial(kernel, &g, vector).invocations_batched(count * g.h * g.w, g.config.groups);
+                for tap0 in (0..g.r * g.s).step_by(taps) {
+                    let taps = taps.min(g.r * g.s - tap0);
+                    let pixels = (n0 * image, count * image);
+                    gradient_windows(&g, dy, w, tap_columns(&g, cols, pixels.1, taps), pixels, (tap0, taps)).lower(cx, "gemm");
+                    let (vector, first) = (g.cg().is_multiple_of(4), tap0 == 0);
+                    let kernel = cx.dispatch("col2im").part("col2im").bind("cols", cols).bind("dx", dx);
+                    let kernel = kernel.bind_some("residual", residual.filter(|_| first)).define_if(!first, "ACCUMULATE");
+                    let kernel = kernel.define_if(op.residual && first, "RESIDUAL").define_if(vector, "VECTOR");
+                    let kernel = kernel.args(&[("n0", n0), ("images", count), ("tap0", tap0), ("taps", taps)]);
+                    spatial(kernel, &g, vector).invocations_batched(count * g.h * g.w, g.config.groups);
+                }
             }
         }
         ConvAlgo::Implicit => {
@@ -80,7 +88,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, cx: &mut Lower<'_>) {
             gradient_filters(&g, dy, pixels_of(&g, x), dw, (0, g.pixels())).lower(cx, "pointwise");
         }
         ConvAlgo::Im2col => {
-            let rows = chunk_rows(&g, cx, 1);
+            let rows = chunk_rows(&g, cx);
             let cols = cx.workspace(g.config.groups * rows * g.window());
             for m0 in (0..g.pixels()).step_by(rows) {
                 let count = rows.min(g.pixels() - m0);
@@ -101,11 +109,11 @@ fn algorithm(forced: Option<ConvAlgo>, g: &Geometry, pass: ConvPass, cx: &Lower<
     forced.filter(|algo| algo.supports(g, pass, cx.tier())).unwrap_or_else(|| ConvAlgo::choose(g, pass, cx.tier()))
 }
 
-/// Rows of the window matrix that fit the workspace: at least `unit`, at most all, in equal chunks.
-fn chunk_rows(g: &Geometry, cx: &Lower<'_>, unit: usize) -> usize {
+/// Rows of the window matrix that fit the workspace: at least one, at most all, in equal chunks.
+fn chunk_rows(g: &Geometry, cx: &Lower<'_>) -> usize {
     let row_bytes = (4 * g.config.groups * g.window()) as u64;
-    let most = ((cx.target().workspace_bytes / row_bytes) as usize).clamp(unit, g.pixels());
-    g.pixels().div_ceil(g.pixels().div_ceil(most)).next_multiple_of(unit)
+    let most = ((cx.target().workspace_bytes / row_bytes) as usize).clamp(1, g.pixels());
+    g.pixels().div_ceil(g.pixels().div_ceil(most))
 }
 
 /// Images as a matrix of pixels by channels, one member per group.
@@ -142,11 +150,24 @@ fn windows_product(
     Gemm { m: count, n, k, batch, a, b, y: outputs(g, y, m0), epilogue, accumulate: false }
 }
 
-/// `d windows = dy * filters`.
-fn gradient_windows(g: &Geometry, dy: BufId, w: BufId, y: Matrix, (m0, count): (usize, usize)) -> Gemm {
-    let (n, k, batch) = (g.window(), g.kg(), g.config.groups);
+/// `taps` columns of the window matrix, one member per group.
+fn tap_columns(g: &Geometry, cols: BufId, rows: usize, taps: usize) -> Matrix {
+    Matrix { stride: rows * taps * g.cg(), ..Matrix::dense(cols, taps * g.cg()) }
+}
+
+/// `d windows = dy * filters`, for pixels `m0..m0+count` and taps `tap0..tap0+taps`.
+fn gradient_windows(
+    g: &Geometry,
+    dy: BufId,
+    w: BufId,
+    y: Matrix,
+    (m0, count): (usize, usize),
+    (tap0, taps): (usize, usize),
+) -> Gemm {
+    let (n, k, batch) = (taps * g.cg(), g.kg(), g.config.groups);
+    let b = Matrix { offset: tap0 * g.cg(), ..filters(g, w) };
     let epilogue = EpilogueBuffers::default();
-    Gemm { m: count, n, k, batch, a: outputs(g, dy, m0), b: filters(g, w), y, epilogue, accumulate: false }
+    Gemm { m: count, n, k, batch, a: outputs(g, dy, m0), b, y, epilogue, accumulate: false }
 }
 
 /// `d filters += dy^T * windows`.
