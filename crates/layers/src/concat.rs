@@ -32,7 +32,7 @@ pub struct Concat<B>(
 impl<B: Branches> Layer for Concat<B> {
     #[track_caller]
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
-        Value::concat(&self.0.forward_all(s, x))
+        s.graph().concat(&self.0.forward_all(s, x))
     }
 }
 

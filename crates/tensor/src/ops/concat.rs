@@ -257,15 +257,6 @@ impl Graph {
 }
 
 impl<'g> Value<'g> {
-    /// The values side by side along dimension 1: `[N, C0 + C1 + ..., H, W]`.
-    ///
-    /// # Panics
-    /// When `values` is empty: there is no graph to record the mistake in. [`Graph::concat`] has one.
-    #[track_caller]
-    pub fn concat(values: &[Value<'g>]) -> Value<'g> {
-        values[0].graph().concat(values)
-    }
-
     /// Channels `start .. start + count`.
     #[track_caller]
     pub fn slice_channels(self, start: usize, count: usize) -> Value<'g> {

@@ -14,6 +14,7 @@ pub use cases::cases;
 pub use geometry::{Conv2dConfig, Geometry};
 
 use super::{Activation, Backward, Cost, Epilogue, Lower, OpDef, View, ViewMut};
+use crate::dtype::DType;
 use crate::graph::Value;
 use crate::shape::TensorDesc;
 use std::rc::Rc;
@@ -73,6 +74,10 @@ impl Conv2d {
 impl OpDef for Conv2d {
     fn name(&self) -> &'static str {
         "conv2d"
+    }
+
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 2 + usize::from(self.bias) + usize::from(self.residual)])
     }
 
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
@@ -147,10 +152,14 @@ impl OpDef for Conv2dBackwardInput {
         "conv2d.backward_input"
     }
 
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 2 + usize::from(self.residual)])
+    }
+
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
         let g = self.geometry(x)?;
         let dx = TensorDesc::f32(g.input_shape());
-        if x[2..].iter().any(|residual| *residual != dx) || x.len() != 2 + usize::from(self.residual) {
+        if x[2..].iter().any(|residual| *residual != dx) {
             return Err(format!("the residual must be {dx}"));
         }
         Ok(vec![dx])
@@ -196,6 +205,10 @@ impl Conv2dBackwardInput {
 impl OpDef for Conv2dBackwardWeight {
     fn name(&self) -> &'static str {
         "conv2d.backward_weight"
+    }
+
+    fn operand_types(&self) -> Option<Vec<DType>> {
+        Some(vec![DType::F32; 2])
     }
 
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
