@@ -33,6 +33,11 @@ struct Args {
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 #endif
 
+#ifdef BACKWARD_INPUT
+const PHASES: u32 = STRIDE_H * STRIDE_W;
+#else
+const PHASES: u32 = 1u;
+#endif
 const REGISTERS: u32 = (SHARED + SG - 1u) / SG;
 const QUADS: u32 = SHARED / 4u;
 
@@ -124,6 +129,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   let group = wid.z;
   let strip = tile / args.tiles_c;
   let phase = strip / args.phase_strips;
+  // The grid is folded and may be larger than the tiles; what lies behind them must not be computed twice.
+  if (phase >= PHASES) { return; }
   let m0 = ((strip - phase * args.phase_strips) * SG + lid.x) * 4u * LANE;
   let c0 = (tile % args.tiles_c) * SHARED;
   var t = first_pixel(m0);

@@ -5,8 +5,9 @@
 // cost: 2*m*n*k FLOP; SHARED broadcast loads and 4*LANE loads a lane per 16*LANE*SHARED multiply-adds a lane
 #import epilogue
 override SG: u32 = 8u;
-// Outputs of a lane in vec4s, and outputs of the shared operand: a load costs a software adapter as much as sixty
-// multiply-adds, so the largest tile that the extents fill wins, although its sums live on the stack.
+// Outputs of a lane in vec4s, and outputs of the shared operand: a load takes a software adapter nearly
+// half the instructions of the smallest tile's sums, so the largest tile that the extents fill wins, although its sums live on
+// the stack (ops/register_tile.rs).
 override LANE: u32 = 1u;
 override SHARED: u32 = 16u;
 

@@ -145,7 +145,7 @@ mod tests {
             cargo(&["no-such-subcommand"], &[])
                 .unwrap_err()
                 .to_string()
-                .contains("`cargo no-such-subcommand` ended with")
+                .contains("cargo no-such-subcommand` ended with")
         );
         cargo(&["--version"], &[]).unwrap();
     }

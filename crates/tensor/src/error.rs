@@ -154,7 +154,11 @@ pub enum DeviceError {
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
     /// A feed or output that the plan does not have.
-    #[error("no {kind} named {name:?}; there {} {known}", if known.contains(',') { "are" } else { "is" })]
+    #[error("no {kind} named {name:?}; there {}", match known.as_str() {
+        "" => "are none".to_string(),
+        many if many.contains(',') => format!("are {many}"),
+        one => format!("is {one}"),
+    })]
     UnknownName {
         /// `feed`, `output` or `parameter`.
         kind: &'static str,

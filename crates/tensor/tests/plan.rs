@@ -1,6 +1,8 @@
 //! Plans as a whole: memory, errors, updates in place, profiles.
 
-use wgrad_tensor::ops::conv2d::{Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dConfig, ConvPass};
+use wgrad_tensor::ops::conv2d::{
+    Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dConfig, ConvAlgo, ConvPass, Geometry,
+};
 use wgrad_tensor::ops::{Lower, OpDef, Target, View, ViewMut};
 use wgrad_tensor::params::layout::StoreLayout;
 use wgrad_tensor::plan::{PlanDesc, lower, optimise};
@@ -280,6 +282,89 @@ fn small_workspaces_are_respected_by_chunking() {
     for (a, b) in results[0].1.iter().flatten().zip(results[1].1.iter().flatten()) {
         assert!((a - b).abs() <= 1e-4 * a.abs().max(1.0), "{a} {b}");
     }
+}
+
+/// Runs one pass of a small convolution and returns the number of dispatches and the result.
+fn convolve(device: &Device, pass: ConvPass, algo: ConvAlgo) -> (usize, Vec<f32>) {
+    let (x, w, dy) = ([2, 4, 12, 11], [8, 4, 3, 3], [2, 8, 12, 11]);
+    let config = Conv2dConfig { padding: [1, 1], ..Conv2dConfig::default() };
+    let algo = Some(algo);
+    let graph = Graph::new();
+    let scope = Scope::new(&graph, Mode::Train);
+    let param = |name, shape: [usize; 4]| scope.weight(name, shape, Init::Normal { std: 1.0 });
+    let result = match pass {
+        ConvPass::Forward => graph.apply1(Conv2d { algo, ..Conv2d::new(config) }, &[param("x", x), param("w", w)]),
+        ConvPass::BackwardInput => {
+            let op = Conv2dBackwardInput { config, input: [12, 11], residual: false, algo };
+            graph.apply1(op, &[param("dy", dy), param("w", w)])
+        }
+        ConvPass::BackwardWeight => {
+            let op = Conv2dBackwardWeight { config, kernel: [3, 3], algo };
+            graph.apply1(op, &[param("x", x), param("dy", dy)])
+        }
+    };
+    graph.output("result", result);
+    let mut params = Params::new(device, 5);
+    let mut plan = compile_on(device, &graph, &mut params);
+    let ticket = plan.run(&[] as &[(&str, Feed<'_>)]).expect("runs");
+    (plan.desc().dispatches.len(), plan.read(ticket, "result").expect("reads"))
+}
+
+fn compile_on(device: &Device, graph: &Graph, params: &mut Params) -> Plan {
+    Plan::compile(device, graph, params, &CompileOptions::default()).expect("compiles")
+}
+
+#[test]
+fn chunks_of_every_algorithm_add_up() {
+    for tier in [Tier::Base, Tier::Cpu] {
+        let open = |workspace_bytes| {
+            let options = DeviceOptions { tier: Some(tier), workspace_bytes, ..DeviceOptions::default() };
+            Device::open(&options).expect("an adapter")
+        };
+        // Room for the transformed filters and four tiles of 18, or some rows of windows.
+        let (whole, chunked) = (open(0), open(8192));
+        for pass in [ConvPass::Forward, ConvPass::BackwardInput, ConvPass::BackwardWeight] {
+            for algo in [ConvAlgo::Im2col, ConvAlgo::WinogradF2, ConvAlgo::WinogradF4] {
+                let ((few, want), (many, got)) = (convolve(&whole, pass, algo), convolve(&chunked, pass, algo));
+                assert!(many > few, "{pass:?} {algo:?}: {many} dispatches with a small workspace, {few} without");
+                let scale = want.iter().fold(0f32, |most, value| most.max(value.abs()));
+                for (got, want) in got.iter().zip(&want) {
+                    let difference = (got - want).abs();
+                    assert!(difference <= 2e-5 * scale, "{pass:?} {algo:?}: {got} {want}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_winograd_filter_above_the_workspace_is_left_to_another_algorithm() {
+    let target = Target { tier: Tier::Cpu, ..Target::default() };
+    let choose = |channels: usize| {
+        let g =
+            Geometry::forward([1, channels, 8, 8].into(), [channels, channels, 3, 3].into(), Conv2dConfig::default());
+        ConvAlgo::choose(&g.expect("fits"), ConvPass::Forward, &target)
+    };
+    assert_eq!(choose(512), ConvAlgo::WinogradF4);
+    assert_eq!(choose(768), ConvAlgo::WinogradF2);
+    assert_eq!(choose(1024), ConvAlgo::WinogradF2);
+    assert_eq!(choose(2048), ConvAlgo::Implicit);
+}
+
+#[test]
+fn fusion_moves_no_update_before_a_reader() {
+    let device = device();
+    let graph = Graph::new();
+    let scope = Scope::new(&graph, Mode::Train);
+    let (w, v) = (scope.weight("w", [8, 8], Init::Constant(2.0)), scope.weight("v", [8, 8], Init::Constant(0.5)));
+    let product = graph.feed("x", TensorDesc::f32([8, 8])).matmul(v);
+    graph.output("read", w.relu());
+    graph.write_back(w, product + w);
+    let mut params = Params::new(&device, 0);
+    let mut plan = compile_on(&device, &graph, &mut params);
+    let ticket = plan.run(&[("x", Feed::F32(&[1.0; 64]))]).expect("runs");
+    assert_eq!(plan.read(ticket, "read").expect("reads"), [2.0; 64]);
+    assert_eq!(params.get("w").expect("a parameter").data, [6.0; 64]);
 }
 
 #[test]

@@ -51,8 +51,10 @@ pub enum TrainError {
     },
     /// A loss or a parameter is no number any more. Checkpoints of earlier epochs stand.
     #[error(
-        "training diverged: {what} after step {step} (epoch {epoch}, learning rate {lr}); \
-         take a smaller learning rate or a longer warm-up"
+        "training diverged: {what} after step {} (epoch {}, learning rate {lr}); \
+         take a smaller learning rate or a longer warm-up",
+        step + 1,
+        epoch + 1
     )]
     Diverged {
         /// The first loss or tensor that is none: `the loss is NaN`.

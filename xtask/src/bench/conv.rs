@@ -60,8 +60,7 @@ pub(super) fn conv(device: &Device, args: &Args) -> Result<()> {
             }
             let single = layer.geometry(1)?;
             let mut wanted = None;
-            let tier = device.target().tier;
-            for algo in ConvAlgo::ALL.into_iter().filter(|algo| algo.supports(&g, pass, tier)) {
+            for algo in ConvAlgo::ALL.into_iter().filter(|algo| algo.supports(&g, pass, &device.target())) {
                 let mut subject = Subject::new(device, |s| trace(s, &single, pass, algo))?;
                 let wanted = match &wanted {
                     Some(wanted) => wanted,

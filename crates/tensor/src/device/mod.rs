@@ -27,7 +27,7 @@ pub struct DeviceOptions {
     /// Refuse plans above this many bytes, 0 for what the machine has: the driver's own budget on a GPU, the available
     /// memory of the host on a software adapter (whose driver promises more than there is, and is killed for it later).
     pub memory_limit_bytes: u64,
-    /// Bytes an operation may take as workspace, 0 for the default of 32 MiB.
+    /// Bytes an operation may take as workspace, 0 for the default of 64 MiB; at most the largest binding.
     pub workspace_bytes: u64,
 }
 
@@ -124,7 +124,11 @@ impl Device {
             tier,
             subgroup_size: info.subgroup_min_size,
             max_groups: required.max_compute_workgroups_per_dimension,
-            workspace_bytes: if options.workspace_bytes == 0 { 32 << 20 } else { options.workspace_bytes },
+            workspace_bytes: match options.workspace_bytes {
+                0 => Target::default().workspace_bytes,
+                bytes => bytes,
+            }
+            .min(largest_binding & !15),
             max_binding_bytes: largest_binding & !15,
             binding_align_bytes: u64::from(required.min_storage_buffer_offset_alignment.max(256)),
         };

@@ -3,7 +3,7 @@
 //! A [`Graph`] is a list of **nodes** (an operation applied to tensors) and **tensors** (shape, type, and where they come
 //! from). Tracing appends to it: every method of [`Value`] adds one node and returns handles to its outputs, so creation
 //! order is a topological order, and stays one through differentiation (the backward pass is appended) and the optimiser.
-//! Nothing is computed here. Five kinds of tensors exist, told apart by [`Origin`]:
+//! Nothing is computed here. Four kinds of tensors exist, told apart by [`Origin`]:
 //!
 //! * **feeds**, handed to every run: images, labels, the learning rate;
 //! * **parameters**, which outlive the graph in a store shared between plans: weights, running statistics, momentum;

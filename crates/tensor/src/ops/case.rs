@@ -1,4 +1,4 @@
-//! Named test cases: every operation's file lists some, and tests and benchmarks walk them.
+//! Named test cases: every operation's file lists some, and the tests walk them.
 
 use super::OpDef;
 use crate::dtype::DType;

@@ -49,7 +49,8 @@ impl Default for Target {
             tier: Tier::Base,
             subgroup_size: 8,
             max_groups: 65_535,
-            workspace_bytes: 32 << 20,
+            // The transformed filters of 512 to 512 channels (Winograd, tiles of 4x4) take 36 MiB.
+            workspace_bytes: 64 << 20,
             max_binding_bytes: 128 << 20,
             binding_align_bytes: 256,
         }

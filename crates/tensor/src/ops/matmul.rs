@@ -164,6 +164,8 @@ pub fn cases() -> Vec<Case> {
         (130, 16, 144),
         (513, 32, 12),
         (100, 1056, 5),
+        (1024, 64, 8),
+        (2048, 16, 6),
     ];
     for (i, (m, n, k)) in extents.into_iter().enumerate() {
         for form in 0..4 {

@@ -3,8 +3,7 @@
 //! To add an operation write `shaders/foo.wgsl` and `ops/foo.rs` (an [`OpDef`] with its shapes, gradient, kernels,
 //! reference and cost, a method on [`Value`](crate::graph::Value), and `cases()`), and add `foo` to the list below. From
 //! that line on the test suite checks its shapes, its gradient against finite differences in f64, its kernels against its
-//! reference in every tier and for every case, and the benchmark lists it. Operations outside this crate implement
-//! [`OpDef`] the same way and are applied with [`Graph::apply`](crate::graph::Graph::apply).
+//! reference in every tier and for every case. Operations outside this crate implement [`OpDef`] the same way and are applied with [`Graph::apply`](crate::graph::Graph::apply).
 
 mod activation;
 mod case;

@@ -1,5 +1,6 @@
 //! Max and average pooling over windows.
 
+use super::conv2d::LARGEST_SETTING;
 use super::pixel_rows::Rows;
 use super::{Backward, Case, CaseInput, Cost, DispatchBuilder, Fill, Lower, OpDef, View, ViewMut};
 use crate::dtype::DType;
@@ -42,6 +43,10 @@ impl PoolConfig {
         let (kernel, stride, padding) = (self.kernel[i], self.stride[i], self.padding[i]);
         if kernel == 0 || stride == 0 {
             return Err(format!("kernel {:?} and stride {:?} must be at least 1", self.kernel, self.stride));
+        }
+        if kernel.max(stride) > LARGEST_SETTING {
+            let (kernel, stride) = (self.kernel, self.stride);
+            return Err(format!("kernel {kernel:?} and stride {stride:?} must be at most {LARGEST_SETTING}"));
         }
         if padding > kernel / 2 {
             return Err(format!("padding {:?} must be at most half the kernel {:?}", self.padding, self.kernel));

@@ -13,10 +13,10 @@ impl RegisterTile {
     /// Larger ones are faster by a tenth, but the driver compiles (2, 64) for a minute.
     const ALL: [(usize, usize); 5] = [(1, 16), (2, 16), (1, 32), (2, 32), (1, 64)];
 
-    /// What a tile takes for four steps of the sum, in units of one load by all lanes. Software adapters turn a load of
-    /// vec4s into a loop over the lanes, so it costs nearly half as much as the 512 multiply-adds a lane of the smallest tile.
+    /// What a tile takes for four steps of the sum, in units of half a load. A software adapter turns a load of vec4s into a
+    /// loop over the lanes: 360 instructions, where the smallest tile's 256 multiply-adds a lane take 850, that is 5 halves.
     fn cost(self, lanes: usize) -> usize {
-        5 * self.lane * self.shared / 32 + 4 * self.lane + self.shared.div_ceil(lanes)
+        5 * self.lane * self.shared / 16 + 2 * (4 * self.lane + self.shared.div_ceil(lanes))
     }
 
     /// The tile that computes `lane_extent` by `shared_extent` outputs (`copies` times) soonest: small extents want small tiles,

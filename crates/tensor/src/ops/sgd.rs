@@ -2,8 +2,8 @@
 
 use super::strips::launch_strips;
 use super::{BufId, Case, CaseInput, Cost, FlatPlace, Lower, OpDef, View, ViewMut};
-use crate::error::UsageError;
 use crate::dtype::DType;
+use crate::error::UsageError;
 use crate::graph::{Graph, Init, Origin, ParamDecl, ParamKind, Value, declare_param};
 use crate::params::layout::aligned_elements;
 use crate::shape::{Shape, TensorDesc};
@@ -189,7 +189,8 @@ impl Graph {
         }
         let mut seen = Vec::new();
         for (i, group) in groups.iter().enumerate() {
-            let values: Vec<Value<'g>> = group.members.iter().flat_map(|&(param, gradient)| [param, gradient]).collect();
+            let values: Vec<Value<'g>> =
+                group.members.iter().flat_map(|&(param, gradient)| [param, gradient]).collect();
             if !self.owns_all("sgd", &values) {
                 continue;
             }

@@ -34,6 +34,11 @@ fn fuse_at(graph: &mut GraphData, at: usize) -> bool {
         Epilogue::Bias => vec![(operands[0], Some(operands[1]))],
         Epilogue::Activation(_) => vec![(operands[0], None)],
     };
+    // The fused node stands where the earlier one stood; an update there could come before its parameter's last reader.
+    let roots = graph.roots();
+    if graph.write_backs.iter().any(|(_, value)| roots[value.0] == result) {
+        return false;
+    }
     for (through, extra) in choices {
         let Origin::Node { node: producer, output: 0 } = graph.tensors[through.0].origin else { continue };
         if extra == Some(through) || uses(graph, through) != 1 {

@@ -235,8 +235,9 @@ impl Plan {
     pub(super) fn begin<N: AsRef<str>>(&mut self, feeds: &[(N, Feed<'_>)]) -> Result<wgpu::CommandEncoder> {
         self.check_feeds(feeds)?;
         let number = (self.steps % RING as u64) as usize;
-        if let Some((_, submission)) = self.ring[number].used_by.take() {
+        if let Some((_, submission)) = self.ring[number].used_by.clone() {
             self.device.wait_for(Some(submission))?;
+            self.ring[number].used_by = None;
             self.ring[number].readback.unmap();
         }
         let mut encoder = self.device.wgpu().create_command_encoder(&Default::default());
@@ -292,13 +293,14 @@ impl Plan {
             encoder.copy_buffer_to_buffer(from, place.offset_bytes, readback, port.offset_bytes, place.size_bytes);
         }
         let submission = self.device.queue().submit([encoder.finish()]);
-        self.device.check()?;
+        // The ring stays in order whatever came of the submission: a refused step may be followed by a good one.
         let slot = &mut self.ring[number];
         slot.staging.map_async(wgpu::MapMode::Write, .., |_| {});
         slot.readback.map_async(wgpu::MapMode::Read, .., |_| {});
         let ticket = Ticket(self.steps);
         slot.used_by = Some((ticket, submission));
         self.steps += 1;
+        self.device.check()?;
         Ok(ticket)
     }
 

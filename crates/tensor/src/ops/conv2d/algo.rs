@@ -2,7 +2,7 @@
 
 use super::Geometry;
 use super::winograd::Winograd;
-use crate::ops::Tier;
+use crate::ops::{Target, Tier};
 
 /// Which of the three products is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,17 +46,19 @@ impl ConvAlgo {
         }
     }
 
-    /// Whether the algorithm can compute this pass of this convolution in this tier.
-    pub fn supports(self, g: &Geometry, pass: ConvPass, tier: Tier) -> bool {
+    /// Whether the algorithm can compute this pass of this convolution on this device, within its workspace.
+    pub fn supports(self, g: &Geometry, pass: ConvPass, target: &Target) -> bool {
         let channels_by_four = g.cg().is_multiple_of(4);
         let filters_by_four = g.kg().is_multiple_of(4);
         match self {
             ConvAlgo::Pointwise => g.is_pointwise(),
             ConvAlgo::Im2col => true,
             ConvAlgo::Implicit => {
-                tier == Tier::Cpu && channels_by_four && (pass == ConvPass::Forward || filters_by_four)
+                target.tier == Tier::Cpu && channels_by_four && (pass == ConvPass::Forward || filters_by_four)
             }
-            ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4 => self.winograd(g).is_some(),
+            ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4 => {
+                self.winograd(g).is_some_and(|f| 4 * f.filter_elements(g) as u64 <= target.workspace_bytes)
+            }
         }
     }
 
@@ -70,11 +72,11 @@ impl ConvAlgo {
     }
 
     /// The rules: the cheapest that is supported.
-    pub fn choose(g: &Geometry, pass: ConvPass, tier: Tier) -> ConvAlgo {
-        // Below that the transforms cost more than the products they save.
-        let wide = tier == Tier::Cpu && g.c >= 64 && g.k >= 64;
-        let order = [Some(ConvAlgo::Pointwise), wide.then_some(ConvAlgo::WinogradF4), Some(ConvAlgo::Implicit)];
-        let order = order.into_iter().flatten();
-        order.into_iter().find(|algo| algo.supports(g, pass, tier)).unwrap_or(ConvAlgo::Im2col)
+    pub fn choose(g: &Geometry, pass: ConvPass, target: &Target) -> ConvAlgo {
+        // With fewer channels the transforms cost more than the products they save.
+        let wide = target.tier == Tier::Cpu && g.c >= 64 && g.k >= 64;
+        let winograd = [ConvAlgo::WinogradF4, ConvAlgo::WinogradF2].into_iter().filter(|_| wide);
+        let mut order = [ConvAlgo::Pointwise].into_iter().chain(winograd).chain([ConvAlgo::Implicit]);
+        order.find(|algo| algo.supports(g, pass, target)).unwrap_or(ConvAlgo::Im2col)
     }
 }

@@ -8,11 +8,11 @@ fn config(stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2], groups:
 }
 
 /// Channels not divisible by four, batch 1, images of one pixel, stride above the filter, dilation, groups, depthwise, no
-/// padding, padding wider than the filter, rectangular filters, several chunks, long sums and every register tile.
+/// padding, padding wider than the filter, rectangular filters, long sums, every register tile.
 pub fn cases() -> Vec<Case> {
     let plain = Conv2dConfig::default();
     let same = config([1, 1], [1, 1], [1, 1], 1);
-    let geometries: [(&str, [usize; 4], [usize; 4], Conv2dConfig); 25] = [
+    let geometries: [(&str, [usize; 4], [usize; 4], Conv2dConfig); 26] = [
         ("3x3 same", [2, 4, 6, 5], [8, 4, 3, 3], same),
         ("3 channels to 5", [2, 3, 7, 6], [5, 3, 3, 3], same),
         ("batch 1, one pixel", [1, 4, 1, 1], [4, 4, 3, 3], same),
@@ -35,6 +35,7 @@ pub fn cases() -> Vec<Case> {
         ("register tile 2 by 16", [4, 4, 16, 16], [16, 4, 3, 3], same),
         ("register tile 2 by 32", [2, 8, 16, 16], [32, 8, 3, 3], same),
         ("register tile 1 by 64", [3, 8, 16, 22], [64, 8, 3, 3], same),
+        ("register tile 2 by 32, input gradient", [2, 64, 12, 12], [8, 64, 3, 3], same),
         ("5x5", [2, 8, 11, 9], [12, 8, 5, 5], config([1, 1], [2, 1], [1, 1], 1)),
         ("no padding, many tiles", [3, 8, 23, 30], [20, 8, 3, 3], plain),
         ("filter as large as the image", [3, 8, 4, 4], [8, 8, 4, 4], plain),
@@ -43,7 +44,8 @@ pub fn cases() -> Vec<Case> {
     for (i, (name, x, w, config)) in geometries.into_iter().enumerate() {
         let Ok(g) = Geometry::forward(x.into(), w.into(), config) else { continue };
         let (x, w, y) = (CaseInput::normal(x), CaseInput::normal(w), CaseInput::normal(g.output_shape()));
-        let winograd = [ConvAlgo::WinogradF2, ConvAlgo::WinogradF4].into_iter().filter(|algo| algo.winograd(&g).is_some());
+        let winograd =
+            [ConvAlgo::WinogradF2, ConvAlgo::WinogradF4].into_iter().filter(|algo| algo.winograd(&g).is_some());
         for algo in [None, Some(ConvAlgo::Im2col)].into_iter().chain(winograd.map(Some)) {
             let label = format!("{name}{}", algo.map_or(String::new(), |algo| format!(" {}", algo.name())));
             let input = Conv2dBackwardInput { config, input: [g.h, g.w], residual: false, algo };

@@ -15,7 +15,9 @@ pub(super) fn forward(op: &Conv2d, cx: &mut Lower<'_>) {
     };
     let (x, w, y) = (cx.x(0), cx.x(1), cx.y(0));
     match algorithm(op.algo, &g, ConvPass::Forward, cx) {
-        ConvAlgo::Pointwise => windows_product(&g, pixels_of(&g, x), w, y, (0, g.pixels()), epilogue).lower(cx, "pointwise"),
+        ConvAlgo::Pointwise => {
+            windows_product(&g, pixels_of(&g, x), w, y, (0, g.pixels()), epilogue).lower(cx, "pointwise")
+        }
         ConvAlgo::Im2col => {
             let rows = chunk_rows(&g, cx);
             let cols = cx.workspace(g.config.groups * rows * g.window());
@@ -57,10 +59,12 @@ pub(super) fn backward_input(op: &Conv2dBackwardInput, cx: &mut Lower<'_>) {
                 for tap0 in (0..g.r * g.s).step_by(taps) {
                     let taps = taps.min(g.r * g.s - tap0);
                     let pixels = (n0 * image, count * image);
-                    gradient_windows(&g, dy, w, tap_columns(&g, cols, pixels.1, taps), pixels, (tap0, taps)).lower(cx, "gemm");
+                    gradient_windows(&g, dy, w, tap_columns(&g, cols, pixels.1, taps), pixels, (tap0, taps))
+                        .lower(cx, "gemm");
                     let (vector, first) = (g.cg().is_multiple_of(4), tap0 == 0);
                     let kernel = cx.dispatch("col2im").part("col2im").bind("cols", cols).bind("dx", dx);
-                    let kernel = kernel.bind_some("residual", residual.filter(|_| first)).define_if(!first, "ACCUMULATE");
+                    let kernel =
+                        kernel.bind_some("residual", residual.filter(|_| first)).define_if(!first, "ACCUMULATE");
                     let kernel = kernel.define_if(op.residual && first, "RESIDUAL").define_if(vector, "VECTOR");
                     let kernel = kernel.args(&[("n0", n0), ("images", count), ("tap0", tap0), ("taps", taps)]);
                     spatial(kernel, &g, vector).invocations_batched(count * g.h * g.w, g.config.groups);
@@ -106,7 +110,8 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, cx: &mut Lower<'_>) {
 }
 
 fn algorithm(forced: Option<ConvAlgo>, g: &Geometry, pass: ConvPass, cx: &Lower<'_>) -> ConvAlgo {
-    forced.filter(|algo| algo.supports(g, pass, cx.tier())).unwrap_or_else(|| ConvAlgo::choose(g, pass, cx.tier()))
+    let target = cx.target();
+    forced.filter(|algo| algo.supports(g, pass, &target)).unwrap_or_else(|| ConvAlgo::choose(g, pass, &target))
 }
 
 /// Rows of the window matrix that fit the workspace: at least one, at most all, in equal chunks.
@@ -192,7 +197,8 @@ fn im2col(g: &Geometry, cx: &mut Lower<'_>, x: BufId, cols: BufId, m0: usize, ro
 /// The arguments that im2col and col2im share; channels are counted in vec4s when `vector`.
 fn spatial<'b, 'a>(kernel: DispatchBuilder<'b, 'a>, g: &Geometry, vector: bool) -> DispatchBuilder<'b, 'a> {
     let unit = if vector { 4 } else { 1 };
-    let kernel = kernel.args(&[("c", g.c / unit), ("cg", g.cg() / unit), ("h", g.h), ("w", g.w), ("p", g.p), ("q", g.q)]);
+    let kernel =
+        kernel.args(&[("c", g.c / unit), ("cg", g.cg() / unit), ("h", g.h), ("w", g.w), ("p", g.p), ("q", g.q)]);
     taps(kernel, g)
 }
 

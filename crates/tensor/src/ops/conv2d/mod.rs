@@ -11,6 +11,7 @@ mod winograd;
 
 pub use algo::{ConvAlgo, ConvPass};
 pub use cases::cases;
+pub(in crate::ops) use geometry::LARGEST_SETTING;
 pub use geometry::{Conv2dConfig, Geometry};
 
 use super::{Activation, Backward, Cost, Epilogue, Lower, OpDef, View, ViewMut};
@@ -31,7 +32,7 @@ pub struct Conv2d {
     pub residual: bool,
     /// Applied last.
     pub activation: Activation,
-    /// Which algorithm; `None` lets the rules choose.
+    /// Which algorithm; the rules choose where it is `None` or cannot compute this convolution.
     pub algo: Option<ConvAlgo>,
 }
 
@@ -45,7 +46,7 @@ pub struct Conv2dBackwardInput {
     pub input: [usize; 2],
     /// A tensor like the result is added.
     pub residual: bool,
-    /// Which algorithm; `None` lets the rules choose.
+    /// Which algorithm; the rules choose where it is `None` or cannot compute this convolution.
     pub algo: Option<ConvAlgo>,
 }
 
@@ -56,7 +57,7 @@ pub struct Conv2dBackwardWeight {
     pub config: Conv2dConfig,
     /// Height and width of the filter.
     pub kernel: [usize; 2],
-    /// Which algorithm; `None` lets the rules choose.
+    /// Which algorithm; the rules choose where it is `None` or cannot compute this convolution.
     pub algo: Option<ConvAlgo>,
 }
 

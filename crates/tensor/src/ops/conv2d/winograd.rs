@@ -159,14 +159,7 @@ pub(super) fn filter_gradient(f: Winograd, g: &Geometry, cx: &mut Lower<'_>, (x,
     f.constants(kernel).args(&[("k", g.k), ("c4", g.c / 4)]).invocations(g.k * g.c / 4);
 }
 
-fn input(
-    f: Winograd,
-    cx: &mut Lower<'_>,
-    tiles: Tiles,
-    chunk: (usize, usize),
-    from: Side,
-    (x, v): (BufId, BufId),
-) {
+fn input(f: Winograd, cx: &mut Lower<'_>, tiles: Tiles, chunk: (usize, usize), from: Side, (x, v): (BufId, BufId)) {
     let kernel = cx.dispatch("winograd_input").part("winograd.input").bind("x", x).bind("v", v);
     let kernel = tiles.args(f.constants(kernel), chunk, from);
     kernel.args(&[("pad_h", from.padding[0]), ("pad_w", from.padding[1])]).invocations(chunk.1 * from.c / 4);
