@@ -97,7 +97,7 @@ fn is_fused(case: &Case) -> bool {
 #[test]
 fn every_gradient_agrees_with_finite_differences() {
     let mut checked = 0;
-    for case in cases() {
+    for case in cases().into_iter().filter(|case| case.gradient) {
         let label = format!("{} {}", case.op.name(), case.name);
         let graph = Graph::new();
         let (feeds, outputs) = trace(&graph, &case, None);

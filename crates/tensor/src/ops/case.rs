@@ -17,12 +17,19 @@ pub struct Case {
     pub inputs: Vec<CaseInput>,
     /// Allowed difference between kernel and reference, relative to the largest magnitude of the result.
     pub tolerance: f64,
+    /// Whether the reference's gradient is checked: another case may have the same reference and only other kernels.
+    pub gradient: bool,
 }
 
 impl Case {
     /// A case with the tolerance of an f32 sum.
     pub fn new(name: impl Into<String>, op: impl OpDef, inputs: impl Into<Vec<CaseInput>>) -> Case {
-        Case { name: name.into(), op: Rc::new(op), inputs: inputs.into(), tolerance: 2e-5 }
+        Case { name: name.into(), op: Rc::new(op), inputs: inputs.into(), tolerance: 2e-5, gradient: true }
+    }
+
+    /// The same case where another one has checked the reference's gradient.
+    pub fn kernels_only(self) -> Case {
+        Case { gradient: false, ..self }
     }
 
     /// The same case with another tolerance.
