@@ -1,7 +1,7 @@
 //! The matrix product that linear layers and convolutions share: not an operation, but how several of them lower.
 
 use super::register_tile::RegisterTile;
-use super::{Activation, BufId, Lower, Tier};
+use super::{Activation, BufId, DispatchBuilder, Lower, Tier};
 
 /// Where a matrix lies: element `(row, column)` at `offset + row * ld + column`, or with the two swapped.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,19 @@ pub(super) struct EpilogueBuffers {
     pub(super) bias: Option<BufId>,
     pub(super) residual: Option<BufId>,
     pub(super) activation: Activation,
+}
+
+impl EpilogueBuffers {
+    /// Binds what lib/epilogue.wgsl reads, and turns on what it does.
+    pub(super) fn bind<'b, 'a>(self, kernel: DispatchBuilder<'b, 'a>) -> DispatchBuilder<'b, 'a> {
+        kernel
+            .bind_some("bias", self.bias)
+            .bind_some("residual", self.residual)
+            .define_if(self.bias.is_some(), "BIAS")
+            .define_if(self.residual.is_some(), "RESIDUAL")
+            .set("ACT", self.activation.code())
+            .arg("slope", self.activation.slope())
+    }
 }
 
 /// `y[m, n] = epilogue(a[m, k] b[k, n])`, for each member of a batch.
@@ -114,24 +127,19 @@ impl Gemm {
         let tiles_n = self.n.div_ceil(BASE_TILE);
         let tiles = self.m.div_ceil(BASE_TILE) * tiles_n;
         let (x, rows) = fold(tiles, cx.target().max_groups as usize);
-        cx.dispatch("gemm")
+        epilogue
+            .bind(cx.dispatch("gemm"))
             .part(part)
             .bind("a", self.a.buf)
             .bind("b", self.b.buf)
             .bind("y", y.buf)
-            .bind_some("bias", epilogue.bias)
-            .bind_some("residual", epilogue.residual)
             .define_if(self.a.transposed, "A_TRANSPOSED")
             .define_if(self.b.transposed, "B_TRANSPOSED")
-            .define_if(epilogue.bias.is_some(), "BIAS")
-            .define_if(epilogue.residual.is_some(), "RESIDUAL")
             .define_if(accumulate, "ACCUMULATE")
-            .set("ACT", epilogue.activation.code())
             .args(&[("m", self.m), ("n", self.n), ("k", self.k), ("k_chunk", chunk), ("batch", self.batch)])
             .args(&[("lda", self.a.ld), ("ldb", self.b.ld), ("ldy", y.ld), ("tiles_n", tiles_n)])
             .args(&[("a_offset", self.a.offset), ("b_offset", self.b.offset), ("y_offset", y.offset)])
             .args(&[("a_stride", self.a.stride), ("b_stride", self.b.stride), ("y_stride", y.stride)])
-            .arg("slope", epilogue.activation.slope())
             .grid(x, rows, self.batch * splits);
     }
 
@@ -164,31 +172,26 @@ impl Gemm {
         let tiles_shared = shared_extent.div_ceil(tile.shared);
         let tiles = lane_extent.div_ceil(4 * tile.lane * lanes) * tiles_shared;
         let (x, rows) = fold(tiles, cx.target().max_groups as usize);
-        cx.dispatch("gemm_cpu")
+        epilogue
+            .bind(cx.dispatch("gemm_cpu"))
             .part(part)
             .bind("lane", lane.buf)
             .bind("spread", shared.buf)
             .bind("y", y.buf)
-            .bind_some("bias", epilogue.bias)
-            .bind_some("residual", epilogue.residual)
             .define_if(lanes_along_m, "LANES_ALONG_M")
             .define_if(lane_k, "LANE_K_MAJOR")
             .define_if(shared_k, "SHARED_K_MAJOR")
             .define_if(lane_vector, "LANE_VECTOR")
             .define_if(shared_vector, "SHARED_VECTOR")
             .define_if(whole_y, "Y_VECTOR")
-            .define_if(epilogue.bias.is_some(), "BIAS")
-            .define_if(epilogue.residual.is_some(), "RESIDUAL")
             .define_if(accumulate, "ACCUMULATE")
             .set("SG", lanes as u32)
             .set("LANE", tile.lane as u32)
             .set("SHARED", tile.shared as u32)
-            .set("ACT", epilogue.activation.code())
             .args(&[("m", self.m), ("n", self.n), ("k", self.k), ("k_chunk", chunk), ("batch", self.batch)])
             .args(&[("lane_ld", lane.ld), ("shared_ld", shared.ld), ("ldy", y.ld), ("tiles_shared", tiles_shared)])
             .args(&[("lane_offset", lane.offset), ("shared_offset", shared.offset), ("y_offset", y.offset)])
             .args(&[("lane_stride", lane.stride), ("shared_stride", shared.stride), ("y_stride", y.stride)])
-            .arg("slope", epilogue.activation.slope())
             .grid(x, rows, self.batch * splits);
     }
 }
@@ -201,19 +204,14 @@ fn reduce(
     epilogue: EpilogueBuffers,
     accumulate: bool,
 ) {
-    cx.dispatch("gemm_reduce")
+    epilogue
+        .bind(cx.dispatch("gemm_reduce"))
         .part("sum")
         .bind("partial", partial)
         .bind("y", y.buf)
-        .bind_some("bias", epilogue.bias)
-        .bind_some("residual", epilogue.residual)
-        .define_if(epilogue.bias.is_some(), "BIAS")
-        .define_if(epilogue.residual.is_some(), "RESIDUAL")
         .define_if(accumulate, "ACCUMULATE")
-        .set("ACT", epilogue.activation.code())
         .args(&[("m", m), ("n", n), ("splits", parts), ("batch", batch)])
         .args(&[("ldy", y.ld), ("y_offset", y.offset), ("y_stride", y.stride)])
-        .arg("slope", epilogue.activation.slope())
         .invocations(batch * m * n);
 }
 

@@ -239,29 +239,23 @@ fn implicit(
     let tiles_c = ctg.div_ceil(tile.shared);
     let tiles = phase_strips * sh * sw * tiles_c;
     let (x, y) = fold(tiles, cx.target().max_groups as usize);
-    let kernel = cx
-        .dispatch("conv2d_cpu")
+    let kernel = epilogue
+        .bind(cx.dispatch("conv2d_cpu"))
         .part("implicit")
         .bind("x", source)
         .bind("w", w)
         .bind("y", target)
-        .bind_some("bias", epilogue.bias)
-        .bind_some("residual", epilogue.residual)
         .define_if(backward, "BACKWARD_INPUT")
         .define_if(ctg.is_multiple_of(4), "Y_VECTOR")
-        .define_if(epilogue.bias.is_some(), "BIAS")
-        .define_if(epilogue.residual.is_some(), "RESIDUAL")
         .set("SG", lanes as u32)
         .set("LANE", tile.lane as u32)
         .set("SHARED", tile.shared as u32)
-        .set("ACT", epilogue.activation.code())
         .set("STRIDE_H", g.config.stride[0] as u32)
         .set("STRIDE_W", g.config.stride[1] as u32)
         .args(&[("phase_pixels", phase_pixels), ("phase_strips", phase_strips)])
         .args(&[("tap_h", tap_step(0)), ("tap_w", tap_step(1))])
         .args(&[("phase_h", phase_h), ("phase_w", phase_w), ("tiles_c", tiles_c)])
-        .args(&[("hs", hs), ("ws", ws), ("cs", cs), ("csg", csg), ("ht", ht), ("wt", wt), ("ct", ct), ("ctg", ctg)])
-        .arg("slope", epilogue.activation.slope());
+        .args(&[("hs", hs), ("ws", ws), ("cs", cs), ("csg", csg), ("ht", ht), ("wt", wt), ("ct", ct), ("ctg", ctg)]);
     window(kernel, g).grid(x, y, g.config.groups);
 }
 

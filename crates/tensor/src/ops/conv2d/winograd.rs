@@ -120,11 +120,8 @@ pub(super) fn product(
         input(f, cx, tiles, chunk, from, (source, v));
         let filters = Matrix { stride: g.k * g.c, transposed: !backward, ..Matrix::dense(u, g.c) };
         multiply(f, cx, chunk.1, (v, from.c), filters, (m, to.c));
-        let kernel = cx.dispatch("winograd_output").part("winograd.output").bind("m", m).bind("y", target);
-        let kernel = kernel.bind_some("bias", epilogue.bias).bind_some("residual", epilogue.residual);
-        let kernel = kernel.define("Y_VECTOR").define_if(epilogue.bias.is_some(), "BIAS");
-        let kernel = kernel.define_if(epilogue.residual.is_some(), "RESIDUAL").set("ACT", epilogue.activation.code());
-        let kernel = tiles.args(f.constants(kernel), chunk, to).arg("slope", epilogue.activation.slope());
+        let kernel = epilogue.bind(cx.dispatch("winograd_output")).part("winograd.output").define("Y_VECTOR");
+        let kernel = tiles.args(f.constants(kernel.bind("m", m).bind("y", target)), chunk, to);
         kernel.invocations(chunk.1 * to.c / 4);
     }
 }
