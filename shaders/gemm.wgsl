@@ -18,7 +18,11 @@ struct Args {
 @group(0) @binding(0) var<uniform> args: Args;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
+#ifdef Y_VECTOR
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+#else
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
+#endif
 
 // Tiles with k outermost, so that a thread's four rows (columns) are one vec4.
 var<workgroup> s_a: array<vec4f, BK * BM / 4>;
@@ -91,10 +95,18 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     let at = y_base + row * args.ldy + column;
 #ifdef ACCUMULATE
     let v = acc[i];
+#ifdef Y_VECTOR
+    y[at / 4u] += v;
+#else
     for (var j = 0u; j < count; j++) { y[at + j] += v[j]; }
+#endif
 #else
     let v = epilogue(acc[i], member * args.n + column, at, count);
+#ifdef Y_VECTOR
+    y[at / 4u] = v;
+#else
     for (var j = 0u; j < count; j++) { y[at + j] = v[j]; }
+#endif
 #endif
   }
 }

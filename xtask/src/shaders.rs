@@ -53,7 +53,7 @@ fn lower_case(case: &Case, target: Target, copied: bool) -> Result<Vec<KernelKey
         graph.output(&format!("y{i}"), output);
     }
     let data = plan::optimise(&graph, &CompileOptions { fuse: false, ..CompileOptions::default() })?;
-    let desc = plan::lower(data, &StoreLayout::default(), target, "no adapter")?;
+    let desc = plan::lower(data, &StoreLayout::default(), target, "no adapter", &CompileOptions::default())?;
     Ok(desc.dispatches.into_iter().map(|dispatch| dispatch.kernel).collect())
 }
 

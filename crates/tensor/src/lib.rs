@@ -13,6 +13,7 @@ pub mod params;
 pub mod passes;
 pub mod philox;
 pub mod plan;
+pub mod precision;
 pub mod reference;
 pub mod shape;
 
@@ -25,4 +26,5 @@ pub use ops::{Activation, Tier};
 pub use params::Params;
 pub use passes::differentiate::{gradients, weights};
 pub use plan::{CompileOptions, Feed, Plan, Ticket};
+pub use precision::{Rounding, Storage, StoragePolicy};
 pub use shape::{Shape, TensorDesc};

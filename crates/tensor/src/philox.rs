@@ -17,6 +17,8 @@ pub mod purpose {
     pub const INIT: u32 = 3;
     /// Dropout masks.
     pub const DROPOUT: u32 = 4;
+    /// Stochastic rounding; see [`crate::precision::rounding_words`].
+    pub const ROUND: u32 = 5;
 }
 
 const M0: u32 = 0xD251_1F53;

@@ -396,7 +396,13 @@ fn workspaces_stay_within_their_limit() {
 
 /// Compiles to data for a device that does not exist.
 fn plan_for(graph: &Graph, target: Target) -> Result<PlanDesc, Error> {
-    lower(optimise(graph, &CompileOptions::default())?, &StoreLayout::default(), target, "a small adapter")
+    lower(
+        optimise(graph, &CompileOptions::default())?,
+        &StoreLayout::default(),
+        target,
+        "a small adapter",
+        &CompileOptions::default(),
+    )
 }
 
 #[test]

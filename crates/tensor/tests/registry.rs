@@ -5,7 +5,8 @@ use wgrad_tensor::ops::{Case, CaseInput, Epilogue, REGISTRY};
 use wgrad_tensor::passes::differentiate::gradients_seeded;
 use wgrad_tensor::reference::{self, Tensors};
 use wgrad_tensor::{
-    Activation, CompileOptions, DType, Device, DeviceOptions, Feed, Graph, Params, Plan, TensorDesc, Tier, Value,
+    Activation, CompileOptions, DType, Device, DeviceOptions, Feed, Graph, Params, Plan, Rounding, Storage,
+    StoragePolicy, TensorDesc, Tier, Value,
 };
 
 /// Every case with a number of its own; `WGRAD_OP` restricts to families or operations whose name contains it.
@@ -30,15 +31,30 @@ fn feeds_of(case: &Case, data: &[Vec<f64>]) -> Tensors {
     (0..case.inputs.len()).map(|i| (format!("x{i}"), data[i].clone())).collect()
 }
 
-/// Feeds the case's operands, number `copied` through a scaling by one, so that it is a temporary that may be overwritten.
-fn trace<'g>(graph: &'g Graph, case: &Case, copied: Option<usize>) -> (Vec<Value<'g>>, Vec<Value<'g>>) {
+/// What of a case lies in memory of its own, rather than in feeds and outputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Copied {
+    Nothing,
+    /// One operand: it may be overwritten.
+    Operand(usize),
+    /// All operands and results: they may be stored in 16 bits.
+    All,
+}
+
+/// Feeds the case's operands, those that are `copied` through a scaling by one, so that they are temporaries.
+fn trace<'g>(graph: &'g Graph, case: &Case, copied: Copied) -> (Vec<Value<'g>>, Vec<Value<'g>>) {
     let feeds: Vec<Value<'g>> =
         case.inputs.iter().enumerate().map(|(i, input)| graph.feed(&format!("x{i}"), input.desc)).collect();
-    let copy = |(i, value): (usize, &Value<'g>)| if copied == Some(i) { value.scale(1.0) } else { *value };
+    let is_float = |value: &Value<'g>| value.dtype() == DType::F32;
+    let copy = |(i, value): (usize, &Value<'g>)| {
+        let wanted = copied == Copied::Operand(i) || (copied == Copied::All && is_float(value));
+        if wanted { value.scale(1.0) } else { *value }
+    };
     let operands: Vec<Value<'g>> = feeds.iter().enumerate().map(copy).collect();
     let outputs = graph.apply_rc(case.op.clone(), &operands);
     for (i, output) in outputs.iter().enumerate() {
-        graph.output(&format!("y{i}"), *output);
+        let output = if copied == Copied::All && is_float(output) { output.scale(1.0) } else { *output };
+        graph.output(&format!("y{i}"), output);
     }
     (feeds, outputs)
 }
@@ -100,7 +116,7 @@ fn every_gradient_agrees_with_finite_differences() {
     for case in cases().into_iter().filter(|case| case.gradient) {
         let label = format!("{} {}", case.op.name(), case.name);
         let graph = Graph::new();
-        let (feeds, outputs) = trace(&graph, &case, None);
+        let (feeds, outputs) = trace(&graph, &case, Copied::Nothing);
         let floats: Vec<Value<'_>> = feeds.iter().copied().filter(|value| value.dtype() == DType::F32).collect();
         let differentiable: Vec<Value<'_>> = outputs
             .iter()
@@ -166,25 +182,29 @@ fn every_gradient_agrees_with_finite_differences() {
 
 struct Outcome {
     words: Vec<Vec<u32>>,
+    /// Whether the operation's own kernels stored a result in 16 bits.
+    stored: bool,
 }
 
-fn run_case(device: &Device, case: &Case, copied: Option<usize>) -> Outcome {
+/// How kernels name a result that lies in 16 bits.
+const STORES: [&str; 4] = [" y:", " dx:", "[y:", "[dx:"];
+
+fn run_case(device: &Device, case: &Case, data: &[Vec<f64>], copied: Copied, storage: StoragePolicy) -> Outcome {
     let label = format!("{} {} (copied {copied:?})", case.op.name(), case.name);
     let graph = Graph::new();
     let (_, outputs) = trace(&graph, case, copied);
     let mut params = Params::new(device, 0);
-    let options = CompileOptions { fuse: false, poison_memory: true };
+    let options = CompileOptions { fuse: false, poison_memory: true, storage };
     let mut plan = Plan::compile(device, &graph, &mut params, &options).unwrap_or_else(|e| panic!("{label}: {e}"));
-    if copied.is_some() {
+    if matches!(copied, Copied::Operand(_)) {
         // The copy is the first dispatch; a result must lie where it lay.
         let copy = &plan.desc().dispatches[0].bindings;
         let in_place = plan.desc().outputs.iter().any(|port| copy.contains(&("y", port.place)));
         assert!(in_place, "{label}: runs in place\n{}", plan.dump());
     }
-    let data = data(case);
     let floats: Vec<Vec<f32>> = data.iter().map(|x| x.iter().map(|&v| v as f32).collect()).collect();
     let whole: Vec<Vec<u32>> = data.iter().map(|x| x.iter().map(|&v| v as u32).collect()).collect();
-    let feeds: Vec<(String, Feed<'_>)> = case
+    let mut feeds: Vec<(String, Feed<'_>)> = case
         .inputs
         .iter()
         .enumerate()
@@ -193,6 +213,9 @@ fn run_case(device: &Device, case: &Case, copied: Option<usize>) -> Outcome {
             (format!("x{i}"), feed)
         })
         .collect();
+    let rng = [1, 2, 3, 4];
+    let has_rng = plan.desc().feeds.iter().any(|feed| feed.name == "rng");
+    feeds.extend(has_rng.then(|| ("rng".to_string(), Feed::U32(&rng))));
     let mut runs = Vec::new();
     for _ in 0..2 {
         let ticket = plan.run(&feeds).unwrap_or_else(|e| panic!("{label}: {e}"));
@@ -204,7 +227,26 @@ fn run_case(device: &Device, case: &Case, copied: Option<usize>) -> Outcome {
     assert_eq!(runs[0], runs[1], "{label}: two runs differ");
     let broken = plan.broken_guards().unwrap_or_else(|e| panic!("{label}: {e}"));
     assert!(broken.is_empty(), "{label}: wrote behind {broken:?}");
-    Outcome { words: runs.swap_remove(0) }
+    let own = plan.desc().dispatches.iter().filter(|dispatch| dispatch.label.contains(case.op.name()));
+    let stored =
+        own.map(|dispatch| dispatch.kernel.to_string()).any(|key| STORES.iter().any(|store| key.contains(store)));
+    Outcome { words: runs.swap_remove(0), stored }
+}
+
+/// What is wrong with a result: whole numbers must be equal, others within `tolerance` times the largest.
+fn compare(label: &str, dtype: DType, got: &[u32], want: &[f64], tolerance: f64) -> Option<String> {
+    if dtype == DType::U32 {
+        let got: Vec<f64> = got.iter().map(|&word| f64::from(word)).collect();
+        return (got != want).then(|| format!("{label}: got {got:?} want {want:?}"));
+    }
+    let allowed = tolerance * want.iter().fold(1e-6f64, |m, v| m.max(v.abs()));
+    let got = got.iter().map(|&word| f32::from_bits(word));
+    let differences =
+        got.zip(want).enumerate().map(|(at, (got, &want))| ((f64::from(got) - want).abs(), at, got, want));
+    let worst = differences.max_by(|a, b| if a.0.is_nan() { std::cmp::Ordering::Greater } else { a.0.total_cmp(&b.0) });
+    let (difference, at, got, want) = worst?;
+    (difference.is_nan() || difference > allowed)
+        .then(|| format!("{label} element {at}: got {got} want {want}, differs by {difference:e}, allowed {allowed:e}"))
 }
 
 fn kernels_agree_with_reference(tier: Tier, checked: bool) {
@@ -213,41 +255,28 @@ fn kernels_agree_with_reference(tier: Tier, checked: bool) {
     for case in cases() {
         let label = format!("{} {}", case.op.name(), case.name);
         let graph = Graph::new();
-        let (_, outputs) = trace(&graph, &case, None);
+        let (_, outputs) = trace(&graph, &case, Copied::Nothing);
         let ir = graph.data();
-        let expected = reference::run(&ir, &feeds_of(&case, &data(&case)), &mut HashMap::new())
+        let data = data(&case);
+        let expected = reference::run(&ir, &feeds_of(&case, &data), &mut HashMap::new())
             .unwrap_or_else(|e| panic!("{label}: {e}"));
         // Once from feeds, which nothing may overwrite, then once for every pair that may share storage.
         let descs: Vec<_> = case.inputs.iter().map(|input| input.desc).collect();
         let pairs = if case.op.view_of(&descs).is_none() { case.op.may_overwrite() } else { Vec::new() };
-        for copied in std::iter::once(None).chain(pairs.into_iter().map(|(operand, _)| Some(operand))) {
-            let outcome = run_case(&device, &case, copied);
+        for copied in
+            std::iter::once(Copied::Nothing).chain(pairs.into_iter().map(|(operand, _)| Copied::Operand(operand)))
+        {
+            let outcome = run_case(&device, &case, &data, copied, StoragePolicy::default());
             for (i, output) in outputs.iter().enumerate() {
-                let want = expected.value(output.id());
-                let got = &outcome.words[i];
-                if output.dtype() == DType::U32 {
-                    let got: Vec<f64> = got.iter().map(|&w| f64::from(w)).collect();
-                    if got != want {
-                        failures.push(format!("{label} output {i}: got {got:?} want {want:?}"));
-                    }
-                    continue;
-                }
-                let scale = want.iter().fold(1e-6f64, |m, v| m.max(v.abs()));
-                let tolerance = case.op.tolerance().unwrap_or(case.tolerance) * scale;
-                let worst = got
-                    .iter()
-                    .zip(want)
-                    .enumerate()
-                    .map(|(at, (&word, &want))| ((f64::from(f32::from_bits(word)) - want).abs(), at, word, want))
-                    .max_by(|a, b| if a.0.is_nan() { std::cmp::Ordering::Greater } else { a.0.total_cmp(&b.0) });
-                if let Some((difference, at, word, want)) = worst
-                    && (difference.is_nan() || difference > tolerance)
-                {
-                    failures.push(format!(
-                        "{label} (copied {copied:?}) output {i} element {at}: got {} want {want}, differs by {difference:e}, allowed {tolerance:e}",
-                        f32::from_bits(word)
-                    ));
-                }
+                let label = format!("{label} (copied {copied:?}) output {i}");
+                let tolerance = case.op.tolerance().unwrap_or(case.tolerance);
+                failures.extend(compare(
+                    &label,
+                    output.dtype(),
+                    &outcome.words[i],
+                    expected.value(output.id()),
+                    tolerance,
+                ));
             }
         }
     }
@@ -322,4 +351,53 @@ fn cpu_kernels_agree_with_the_reference() {
 fn checked_kernels_agree_with_the_reference() {
     kernels_agree_with_reference(Tier::Base, true);
     kernels_agree_with_reference(Tier::Cpu, true);
+}
+
+/// Every kernel with all operands and results in 16 bits, as far as it can: what it reads is exact, so only the rounding of
+/// its results may be added to its own error.
+fn kernels_agree_in_storage(tier: Tier, activations: Storage, rounding: Rounding) {
+    let device = open(tier, false);
+    let policy = StoragePolicy { activations, activation_rounding: rounding, ..StoragePolicy::default() };
+    let mut failures = Vec::new();
+    let mut stored: BTreeMap<&str, bool> = BTreeMap::new();
+    for case in cases() {
+        let label = format!("{} {} in {activations}", case.op.name(), case.name);
+        let graph = Graph::new();
+        let (_, outputs) = trace(&graph, &case, Copied::Nothing);
+        let ir = graph.data();
+        let round = |x: f64| f64::from(activations.decode(activations.nearest(x as f32)));
+        let mut data = data(&case);
+        for (x, input) in data.iter_mut().zip(&case.inputs).filter(|(_, input)| input.desc.dtype == DType::F32) {
+            if input.desc.shape.rank() >= 2 {
+                x.iter_mut().for_each(|x| *x = round(*x));
+            }
+        }
+        let expected = reference::run(&ir, &feeds_of(&case, &data), &mut HashMap::new())
+            .unwrap_or_else(|e| panic!("{label}: {e}"));
+        let outcome = run_case(&device, &case, &data, Copied::All, policy);
+        *stored.entry(case.op.name()).or_default() |= outcome.stored;
+        // Half a step for nearest, a whole one for stochastic rounding.
+        let steps = if rounding == Rounding::Nearest { 1.0 } else { 2.0 };
+        let rounding = steps * activations.unit_roundoff();
+        for (i, output) in outputs.iter().enumerate() {
+            let tolerance = case.op.tolerance().unwrap_or(case.tolerance) + 1.01 * rounding;
+            let label = format!("{label} output {i}");
+            failures.extend(compare(&label, output.dtype(), &outcome.words[i], expected.value(output.id()), tolerance));
+        }
+    }
+    assert!(failures.is_empty(), "{} failures in tier {}:\n{}", failures.len(), tier.name(), failures.join("\n"));
+    let never: Vec<&str> = stored.iter().filter(|(_, stored)| !**stored).map(|(op, _)| *op).collect();
+    let always = ["activation", "add", "avg_pool2d", "batch_norm", "conv2d", "conv2d.backward_input", "max_pool2d"];
+    let missed: Vec<&&str> = never.iter().filter(|op| always.contains(op)).collect();
+    assert!(missed.is_empty(), "tier {} stored no result of {missed:?} in 16 bits", tier.name());
+}
+
+#[test]
+fn kernels_work_in_f16_storage() {
+    kernels_agree_in_storage(Tier::Base, Storage::F16, Rounding::Nearest);
+}
+
+#[test]
+fn kernels_work_in_bf16_storage() {
+    kernels_agree_in_storage(Tier::Cpu, Storage::Bf16, Rounding::Stochastic);
 }

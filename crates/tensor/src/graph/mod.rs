@@ -19,7 +19,7 @@ mod scope;
 mod value;
 
 pub use scope::{Entered, Init, Mode, ParamDecl, ParamKind, Scope};
-pub(crate) use scope::{declare_param, fnv1a};
+pub(crate) use scope::{RNG_FEED, declare_param, fnv1a};
 pub use value::Value;
 
 use crate::error::{ShapeError, ShapeErrors};
@@ -130,6 +130,14 @@ impl GraphData {
             Origin::Feed(name) => Some((TensorId(i), name.as_str())),
             _ => None,
         })
+    }
+
+    /// Adds the feed of random keys, if nothing random was traced.
+    pub(crate) fn ensure_rng(&mut self) {
+        if self.feeds().all(|(_, name)| name != RNG_FEED) {
+            let (desc, origin) = (TensorDesc::u32([4]), Origin::Feed(RNG_FEED.to_string()));
+            self.tensors.push(TensorInfo { desc, origin });
+        }
     }
 
     /// Whose storage each tensor has: its own, or for a view that of what it views in the end. Two tensors are the same

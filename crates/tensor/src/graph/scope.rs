@@ -171,10 +171,10 @@ impl<'g> Scope<'g> {
     /// The feed `rng`: u32 `[4]` = seed (low, high), step, first sample of the batch. One per graph; random operations
     /// key their streams with it and with [`Scope::random_stream`].
     pub fn rng(&self) -> Value<'g> {
-        let known = self.graph.with_data(|data| data.feeds().find(|(_, name)| *name == "rng").map(|(id, _)| id));
+        let known = self.graph.with_data(|data| data.feeds().find(|(_, name)| *name == RNG_FEED).map(|(id, _)| id));
         match known {
             Some(id) => self.graph.value(id),
-            None => self.graph.feed("rng", TensorDesc::u32([4])),
+            None => self.graph.feed(RNG_FEED, TensorDesc::u32([4])),
         }
     }
 
@@ -228,6 +228,9 @@ impl Drop for Entered<'_> {
         self.scope.graph.location.set(location);
     }
 }
+
+/// Name of the feed of [`Scope::rng`].
+pub(crate) const RNG_FEED: &str = "rng";
 
 /// Adds a parameter to a graph.
 pub(crate) fn declare_param(graph: &Graph, decl: ParamDecl) -> Value<'_> {

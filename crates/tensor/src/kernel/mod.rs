@@ -7,6 +7,7 @@
 mod pipeline;
 pub mod reflect;
 pub mod source;
+pub mod storage;
 mod variant;
 
 pub(crate) use pipeline::Kernel;

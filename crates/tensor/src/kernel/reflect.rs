@@ -10,6 +10,30 @@ pub struct StorageBinding {
     pub binding: u32,
     /// Whether the kernel may write it.
     pub writes: bool,
+    /// What it is an array of.
+    pub element: Element,
+}
+
+/// What a storage binding is an array of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// `f32`.
+    F32,
+    /// `vec4f`.
+    Vec4F32,
+    /// Whole numbers, structures, packed codes.
+    Other,
+}
+
+impl Element {
+    fn of(module: &naga::Module, ty: naga::Handle<naga::Type>) -> Element {
+        let naga::TypeInner::Array { base, .. } = module.types[ty].inner else { return Element::Other };
+        match module.types[base].inner {
+            naga::TypeInner::Scalar(naga::Scalar::F32) => Element::F32,
+            naga::TypeInner::Vector { size: naga::VectorSize::Quad, scalar: naga::Scalar::F32 } => Element::Vec4F32,
+            _ => Element::Other,
+        }
+    }
 }
 
 /// Bindings by name, and the layout of the uniform block `args`.
@@ -45,7 +69,8 @@ pub fn reflect(wgsl: &str) -> Result<(naga::Module, Reflection), String> {
         match variable.space {
             naga::AddressSpace::Storage { access } => {
                 let writes = access.contains(naga::StorageAccess::STORE);
-                reflection.storage.insert(name, StorageBinding { binding: resource.binding, writes });
+                let element = Element::of(&module, variable.ty);
+                reflection.storage.insert(name, StorageBinding { binding: resource.binding, writes, element });
             }
             naga::AddressSpace::Uniform => {
                 reflection.uniform = Some(resource.binding);
@@ -105,7 +130,7 @@ mod tests {
     #[test]
     fn bindings_and_arguments_are_found_by_name() {
         let (_, found) = reflect(TEXT).expect("valid");
-        assert_eq!(found.storage["x"], StorageBinding { binding: 1, writes: false });
+        assert_eq!(found.storage["x"], StorageBinding { binding: 1, writes: false, element: Element::F32 });
         assert!(found.storage["y"].writes);
         let packed = found.pack(&[("alpha", Arg::F32(1.0)), ("n", Arg::U32(3))]).expect("complete");
         assert_eq!(packed[..8], [3, 0, 0, 0, 0, 0, 0x80, 0x3f]);

@@ -1,4 +1,4 @@
-//! Text-level variation of WGSL, kept to five things that a reader can do in his head:
+//! Text-level variation of WGSL, kept to six things that a reader can do in his head:
 //!
 //! * `#import NAME` is replaced by `shaders/lib/NAME.wgsl`, once;
 //! * `#ifdef NAME` … `#else` … `#endif`, nestable (`#ifndef` likewise);
@@ -8,9 +8,11 @@
 //! * `override NAME: u32 = 4u;` keeps its default or becomes `const NAME: u32 = VALUE;`, so that constants specialise
 //!   array lengths too and every writer of naga sees plain WGSL;
 //! * an aliased binding (an operand that shares its storage with a result) loses its declaration, and its reads go to the
-//!   result.
+//!   result;
+//! * a binding in 16-bit storage is read and written through functions that convert ([`storage`]).
 
-use super::KernelKey;
+use super::{KernelKey, storage};
+use crate::precision::Rounding;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Expands a kernel's text. The error says which line could not be understood.
@@ -24,6 +26,14 @@ pub fn expand(key: &KernelKey) -> Result<String, String> {
         unbound: key.aliases().collect(),
     };
     expander.text(text, key.name())?;
+    let stored: Vec<_> = key.stored().filter(|(name, _)| key.aliases().all(|(read, _)| read != *name)).collect();
+    let is_random = stored.iter().any(|(_, stored)| stored.rounding == Rounding::Stochastic);
+    if !stored.is_empty() {
+        expander.text("#import half_storage", key.name())?;
+    }
+    if is_random {
+        expander.text("#import rounding", key.name())?;
+    }
     if let Some(name) = expander.unset.keys().next() {
         return Err(format!("the constant {name} is set, but no line `override {name}: u32 = …;` declares it"));
     }
@@ -34,7 +44,10 @@ pub fn expand(key: &KernelKey) -> Result<String, String> {
     for (read, written) in key.aliases() {
         out = replace_reads(&out, read, written);
     }
-    Ok(out)
+    for (name, stored) in stored {
+        out = storage::redirect(&out, name, stored)?;
+    }
+    if is_random { storage::add_stream(&out) } else { Ok(out) }
 }
 
 struct Expander<'k> {

@@ -1,5 +1,6 @@
 //! The key of a kernel: which text, which ifdefs, which constants.
 
+use super::storage::Stored;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -11,12 +12,20 @@ pub struct KernelKey {
     defines: BTreeSet<&'static str>,
     constants: BTreeMap<&'static str, u32>,
     aliases: BTreeMap<&'static str, &'static str>,
+    stored: BTreeMap<&'static str, Stored>,
 }
 
 impl KernelKey {
     /// The shader `shaders/NAME.wgsl`.
     pub fn builtin(name: &'static str) -> KernelKey {
-        KernelKey { name, text: None, defines: BTreeSet::new(), constants: BTreeMap::new(), aliases: BTreeMap::new() }
+        KernelKey {
+            name,
+            text: None,
+            defines: BTreeSet::new(),
+            constants: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            stored: BTreeMap::new(),
+        }
     }
 
     /// A shader given as text.
@@ -38,6 +47,11 @@ impl KernelKey {
     /// of it go to `written`.
     pub fn alias(&mut self, read: &'static str, written: &'static str) {
         self.aliases.insert(read, written);
+    }
+
+    /// States that binding `name` lies in 16-bit storage; see [`super::storage`].
+    pub fn store(&mut self, name: &'static str, stored: Stored) {
+        self.stored.insert(name, stored);
     }
 
     /// File stem of the shader.
@@ -65,6 +79,11 @@ impl KernelKey {
         self.constants.iter().map(|(&name, &value)| (name, value))
     }
 
+    /// The bindings that lie in 16-bit storage.
+    pub fn stored(&self) -> impl Iterator<Item = (&'static str, Stored)> + '_ {
+        self.stored.iter().map(|(&name, &stored)| (name, stored))
+    }
+
     /// The pairs (read binding, written binding) that share storage.
     pub fn aliases(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
         self.aliases.iter().map(|(&read, &written)| (read, written))
@@ -80,6 +99,7 @@ impl fmt::Display for KernelKey {
             .map(|name| name.to_string())
             .chain(self.constants.iter().map(|(name, value)| format!("{name}={value}")))
             .chain(self.aliases.iter().map(|(read, written)| format!("{read}->{written}")))
+            .chain(self.stored.iter().map(|(name, stored)| format!("{name}:{stored}")))
             .collect();
         if parts.is_empty() { Ok(()) } else { write!(f, "[{}]", parts.join(" ")) }
     }

@@ -115,6 +115,11 @@ impl Gemm {
         }
     }
 
+    /// Whether results are stored by whole vec4s.
+    fn whole_rows(&self, y: Matrix, splits: usize) -> bool {
+        y.is_aligned(self.batch * splits) && self.n.is_multiple_of(4)
+    }
+
     fn product_base(
         &self,
         cx: &mut Lower<'_>,
@@ -135,6 +140,7 @@ impl Gemm {
             .bind("y", y.buf)
             .define_if(self.a.transposed, "A_TRANSPOSED")
             .define_if(self.b.transposed, "B_TRANSPOSED")
+            .define_if(self.whole_rows(y, splits), "Y_VECTOR")
             .define_if(accumulate, "ACCUMULATE")
             .args(&[("m", self.m), ("n", self.n), ("k", self.k), ("k_chunk", chunk), ("batch", self.batch)])
             .args(&[("lda", self.a.ld), ("ldb", self.b.ld), ("ldy", y.ld), ("tiles_n", tiles_n)])
@@ -168,7 +174,6 @@ impl Gemm {
         let lane_vector = lane.is_aligned(self.batch) && if lane_k { k_aligned } else { lane_extent.is_multiple_of(4) };
         let shared_vector =
             shared.is_aligned(self.batch) && if shared_k { k_aligned } else { shared_extent.is_multiple_of(4) };
-        let whole_y = y.is_aligned(self.batch * splits) && self.n.is_multiple_of(4);
         let tiles_shared = shared_extent.div_ceil(tile.shared);
         let tiles = lane_extent.div_ceil(4 * tile.lane * lanes) * tiles_shared;
         let (x, rows) = fold(tiles, cx.target().max_groups as usize);
@@ -183,7 +188,7 @@ impl Gemm {
             .define_if(shared_k, "SHARED_K_MAJOR")
             .define_if(lane_vector, "LANE_VECTOR")
             .define_if(shared_vector, "SHARED_VECTOR")
-            .define_if(whole_y, "Y_VECTOR")
+            .define_if(self.whole_rows(y, splits), "Y_VECTOR")
             .define_if(accumulate, "ACCUMULATE")
             .set("SG", lanes as u32)
             .set("LANE", tile.lane as u32)

@@ -324,7 +324,7 @@ mod tests {
             .collect();
         graph.sgd(&sgd, &groups, lr).expect("valid");
         let mut params = Params::new(&device, 3);
-        let options = CompileOptions { fuse: true, poison_memory: true };
+        let options = CompileOptions { poison_memory: true, ..CompileOptions::default() };
         let mut plan = Plan::compile(&device, &graph, &mut params, &options).expect("compiles");
         let updates = plan.desc().dispatches.iter().filter(|d| d.label.contains("sgd")).count();
         assert_eq!(updates, 2, "one dispatch a group:\n{}", plan.dump());

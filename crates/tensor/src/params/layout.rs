@@ -2,6 +2,7 @@
 
 use crate::graph::{ParamDecl, ParamKind};
 use crate::ops::{BufferRef, FlatPlace, Target};
+use crate::precision::Storage;
 use std::collections::BTreeMap;
 
 /// A parameter's declaration and place.
@@ -11,6 +12,8 @@ pub struct Entry {
     pub decl: ParamDecl,
     /// Where it lies; the buffer is always a [`BufferRef::Store`].
     pub place: FlatPlace,
+    /// How it is stored.
+    pub storage: Storage,
 }
 
 /// Places of all parameters. Weights, buffers and optimiser state lie in buffers of their own kind, so that a kernel may
@@ -20,6 +23,7 @@ pub struct StoreLayout {
     entries: BTreeMap<String, Entry>,
     order: Vec<String>,
     buffer_bytes: Vec<u64>,
+    weights: Storage,
 }
 
 /// What did not fit when declaring parameters.
@@ -44,6 +48,23 @@ pub enum LayoutError {
 }
 
 impl StoreLayout {
+    /// A layout without parameters, whose weights will be stored so; statistics and optimiser state are f32.
+    pub fn new(weights: Storage) -> StoreLayout {
+        StoreLayout { weights, ..StoreLayout::default() }
+    }
+
+    /// How weights are stored.
+    pub fn weights(&self) -> Storage {
+        self.weights
+    }
+
+    fn storage(&self, kind: ParamKind) -> Storage {
+        match kind {
+            ParamKind::Weight => self.weights,
+            ParamKind::Buffer | ParamKind::Optimizer => Storage::F32,
+        }
+    }
+
     /// Adds the parameters that are not known yet; returns their names. Fails without changing anything.
     pub fn declare<'d>(
         &mut self,
@@ -71,7 +92,8 @@ impl StoreLayout {
         fresh.sort_by_key(|decl| (decl.kind, decl.group));
         let mut open: Option<(ParamKind, u64)> = None;
         for decl in fresh {
-            let bytes = aligned_elements(decl.shape.numel(), target) as u64 * 4;
+            let storage = self.storage(decl.kind);
+            let bytes = (aligned_elements(decl.shape.numel(), target) * storage.size_bytes()) as u64;
             let start = match open {
                 Some((kind, used)) if kind == decl.kind && used + bytes <= target.max_binding_bytes => used,
                 _ => {
@@ -82,8 +104,8 @@ impl StoreLayout {
             open = Some((decl.kind, start + bytes));
             let buffer = self.buffer_bytes.len() - 1;
             self.buffer_bytes[buffer] = start + bytes;
-            let place = FlatPlace { buffer: BufferRef::Store(buffer), offset: (start / 4) as usize };
-            self.entries.insert(decl.name.clone(), Entry { decl: decl.clone(), place });
+            let place = FlatPlace { buffer: BufferRef::Store(buffer), offset: start as usize / storage.size_bytes() };
+            self.entries.insert(decl.name.clone(), Entry { decl: decl.clone(), place, storage });
         }
         Ok(names)
     }
@@ -104,9 +126,10 @@ impl StoreLayout {
     }
 }
 
-/// Elements a tensor takes in a flat buffer: rounded up so that its neighbour can be bound.
+/// Elements a tensor takes in a flat buffer: rounded up so that its neighbour can be bound. The same for every storage, since
+/// gradients and velocities in 32 bits mirror the distances of weights in 16.
 pub fn aligned_elements(elements: usize, target: &Target) -> usize {
-    elements.next_multiple_of((target.binding_align_bytes / 4).max(4) as usize)
+    elements.next_multiple_of((target.binding_align_bytes / 2).max(4) as usize)
 }
 
 #[cfg(test)]
@@ -132,9 +155,9 @@ mod tests {
         let place = |name: &str| layout.get(name).map(|e| (e.place.buffer, e.place.offset));
         assert_eq!(place("b"), Some((BufferRef::Store(0), 0)));
         assert_eq!(place("a"), Some((BufferRef::Store(0), 128)));
-        assert_eq!(place("c"), Some((BufferRef::Store(0), 192)));
+        assert_eq!(place("c"), Some((BufferRef::Store(0), 256)));
         assert_eq!(place("r"), Some((BufferRef::Store(1), 0)));
-        assert_eq!(layout.buffer_bytes(), [1024, 256]);
+        assert_eq!(layout.buffer_bytes(), [1536, 512]);
         assert_eq!(layout.iter().map(|e| e.decl.name.as_str()).collect::<Vec<_>>(), ["a", "b", "r", "c"]);
     }
 

@@ -8,6 +8,7 @@ use crate::error::{DeviceError, Error, Result, UsageError};
 use crate::graph::{Graph, Init, ParamDecl, ParamKind, fnv1a};
 use crate::ops::{BufferRef, FlatPlace};
 use crate::plan::{CompileOptions, Feed, Plan};
+use crate::precision::Storage;
 use crate::shape::{from_device_order, to_device_order};
 use layout::{LayoutError, StoreLayout};
 
@@ -24,7 +25,19 @@ pub struct Params {
 impl Params {
     /// An empty store.
     pub fn new(device: &Device, seed: u64) -> Params {
-        Params { device: device.clone(), seed, layout: StoreLayout::default(), buffers: Vec::new() }
+        Params::with_weights(device, seed, Storage::F32)
+    }
+
+    /// An empty store whose weights are stored so, without a copy in 32 bits beside them; running statistics and the
+    /// optimiser's state are f32. How an update of them is rounded is said to the plan that makes it
+    /// ([`CompileOptions::storage`]).
+    pub fn with_weights(device: &Device, seed: u64, weights: Storage) -> Params {
+        Params { device: device.clone(), seed, layout: StoreLayout::new(weights), buffers: Vec::new() }
+    }
+
+    /// How weights are stored.
+    pub fn weight_storage(&self) -> Storage {
+        self.layout.weights()
     }
 
     /// The device that holds the parameters.
@@ -62,8 +75,8 @@ impl Params {
     /// # Errors
     /// An unknown name, or a lost device.
     pub fn get(&self, name: &str) -> Result<Array> {
-        let (decl, place) = self.find(name)?;
-        let bytes = (decl.shape.numel() * 4) as u64;
+        let (decl, place, storage) = self.find(name)?;
+        let bytes = (decl.shape.numel() * storage.size_bytes()).next_multiple_of(4) as u64;
         let staging = self.device.create_buffer(
             &wgpu::BufferDescriptor {
                 label: Some("read parameter"),
@@ -74,23 +87,24 @@ impl Params {
             bytes,
         )?;
         let mut encoder = self.device.wgpu().create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(self.buffer(place)?, place.offset as u64 * 4, &staging, 0, bytes);
+        let offset = (place.offset * storage.size_bytes()) as u64;
+        encoder.copy_buffer_to_buffer(self.buffer(place)?, offset, &staging, 0, bytes);
         self.device.queue().submit([encoder.finish()]);
         staging.map_async(wgpu::MapMode::Read, .., |_| {});
         self.device.wait()?;
         let view = staging
             .get_mapped_range(..)
             .map_err(|error| Error::Device(DeviceError::Lost(format!("reading {name}: {error}"))))?;
-        let raw: Vec<f32> = bytemuck::pod_collect_to_vec(&view);
+        let raw = storage.decode_all(&view, decl.shape.numel());
         Ok(Array { shape: decl.shape, data: from_device_order(&decl.shape, &raw) })
     }
 
-    /// Overwrites a parameter; takes effect before the next run.
+    /// Overwrites a parameter, rounded to nearest if it is stored in 16 bits; takes effect before the next run.
     ///
     /// # Errors
     /// An unknown name, or another shape.
     pub fn set(&mut self, name: &str, array: &Array) -> Result<()> {
-        let (decl, place) = self.find(name)?;
+        let (decl, place, storage) = self.find(name)?;
         if decl.shape != array.shape || array.data.len() != array.shape.numel() {
             return Err(Error::Usage(UsageError::Mismatch {
                 kind: "parameter",
@@ -100,7 +114,8 @@ impl Params {
             }));
         }
         let raw = to_device_order(&array.shape, &array.data);
-        self.device.queue().write_buffer(self.buffer(place)?, place.offset as u64 * 4, bytemuck::cast_slice(&raw));
+        let offset = (place.offset * storage.size_bytes()) as u64;
+        self.device.queue().write_buffer(self.buffer(place)?, offset, &storage.encode_all(&raw));
         Ok(())
     }
 
@@ -161,13 +176,13 @@ impl Params {
         self.device.wait()
     }
 
-    fn find(&self, name: &str) -> Result<(&ParamDecl, FlatPlace)> {
+    fn find(&self, name: &str) -> Result<(&ParamDecl, FlatPlace, Storage)> {
         let entry = self.layout.get(name).ok_or_else(|| {
             let close: Vec<&str> = self.decls().map(|decl| decl.name.as_str()).take(8).collect();
             let known = format!("{}, … ({} in all)", close.join(", "), self.decls().count());
             Error::Usage(UsageError::UnknownName { kind: "parameter", name: name.to_string(), known })
         })?;
-        Ok((&entry.decl, entry.place))
+        Ok((&entry.decl, entry.place, entry.storage))
     }
 
     fn buffer(&self, place: FlatPlace) -> Result<&wgpu::Buffer> {

@@ -4,6 +4,7 @@ use crate::error::mib;
 use crate::graph::GraphData;
 use crate::kernel::KernelKey;
 use crate::ops::{BufferRef, Target, node_cost};
+use crate::precision::Storage;
 use crate::shape::TensorDesc;
 use std::fmt;
 
@@ -60,6 +61,8 @@ pub struct PortDesc {
     pub name: String,
     /// Shape and type.
     pub desc: TensorDesc,
+    /// How it is stored while the plan runs.
+    pub storage: Storage,
     /// Where it lies while the plan runs.
     pub place: Place,
     /// Where it starts in the staging (feeds) or read-back (outputs) buffer.

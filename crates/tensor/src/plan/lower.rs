@@ -1,12 +1,15 @@
 //! Graph to plan data: records every node's dispatches, places every tensor, resolves every binding. Needs no adapter.
 
 use super::desc::{BufferDesc, Place, PlanDesc, PlannedDispatch, PortDesc};
+use super::{CompileOptions, storage};
 use crate::error::{DeviceError, Error, Result};
-use crate::graph::{GraphData, Node, Origin, TensorId};
+use crate::graph::{GraphData, Node, Origin, RNG_FEED, TensorId};
+use crate::kernel::storage::{RNG_BINDING, STREAM_ARG, Stored};
 use crate::kernel::{KernelKey, Reflection, reflect, source};
-use crate::ops::{BufId, BufferRef, Dispatch, FlatPlace, Lower, Target};
+use crate::ops::{Arg, BufId, BufferRef, Dispatch, FlatPlace, Lower, Target};
 use crate::params::layout::{StoreLayout, aligned_elements};
 use crate::passes::memory::{Lifetime, assign_slots, live_peak_bytes};
+use crate::precision::{Rounding, Storage, StoragePolicy};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Alignment of uniform blocks and ports: WebGPU's default for both kinds of offset.
@@ -16,19 +19,29 @@ const ALIGN_BYTES: u64 = 256;
 ///
 /// # Errors
 /// A tensor or workspace above the binding limit; a kernel whose text or bindings do not fit (a bug in that kernel).
-pub fn lower(graph: GraphData, store: &StoreLayout, target: Target, adapter: &str) -> Result<PlanDesc> {
-    let mut lowering = Lowering::new(graph, target);
-    lowering.place_params(store);
-    lowering.place_gradients();
+pub fn lower(
+    graph: GraphData,
+    store: &StoreLayout,
+    target: Target,
+    adapter: &str,
+    options: &CompileOptions,
+) -> Result<PlanDesc> {
+    let mut lowering = Lowering::new(graph, target, options.storage);
+    lowering.find_params(store);
+    lowering.find_gradients();
     // Before recording, so that an operation sees which of its results lie in flat buffers.
-    lowering.place_write_backs();
+    lowering.find_write_backs();
     let (mut dispatches, workspaces) = lowering.record();
+    let mut kernels = Kernels::default();
+    let policy = &options.storage;
+    lowering.storage = storage::choose(&lowering.graph, &lowering.root, &dispatches, &mut kernels, store, policy)?;
+    lowering.place_flat();
     lowering.check_limits(&dispatches, &workspaces, adapter)?;
     let (feeds, feed_bytes) = lowering.place_feeds();
     let (unshared_bytes, live) = lowering.place_temporaries(&dispatches, &workspaces);
     let snapshots = lowering.place_snapshots();
     let copies = lowering.copies();
-    let (planned, args) = lowering.resolve(&mut dispatches)?;
+    let (planned, args) = lowering.resolve(&mut dispatches, &mut kernels)?;
     let (outputs, output_bytes) = lowering.outputs();
     if !args.is_empty() {
         lowering.buffers.push(BufferDesc { label: "arguments".to_string(), bytes: args.len() as u64 });
@@ -65,12 +78,38 @@ struct Update {
     place: FlatPlace,
 }
 
+/// The kernels of a plan, expanded and read once.
+#[derive(Default)]
+pub(super) struct Kernels {
+    known: HashMap<KernelKey, (String, Reflection)>,
+}
+
+impl Kernels {
+    /// Text and reflection of a kernel; `dispatch` is who wants it.
+    pub(super) fn get(&mut self, dispatch: &Dispatch, key: &KernelKey) -> Result<(&str, &Reflection)> {
+        if !self.known.contains_key(key) {
+            let text = source::expand(key).map_err(|message| broken(dispatch, message))?;
+            let (_, reflection) = reflect::reflect(&text).map_err(|message| broken(dispatch, message))?;
+            self.known.insert(key.clone(), (text, reflection));
+        }
+        let (text, reflection) = &self.known[key];
+        Ok((text, reflection))
+    }
+}
+
+fn broken(dispatch: &Dispatch, message: String) -> Error {
+    Error::Device(DeviceError::Kernel { kernel: format!("{} ({})", dispatch.kernel, dispatch.label), message })
+}
+
 struct Lowering {
     graph: GraphData,
     target: Target,
+    policy: StoragePolicy,
     /// Storage of a view is its root's.
     root: Vec<TensorId>,
     flat: HashMap<TensorId, FlatPlace>,
+    /// What is not f32, by root.
+    storage: HashMap<TensorId, Storage>,
     places: HashMap<BufId, Place>,
     /// Where the old value of a parameter is kept for the end of the step.
     snapshots: BTreeMap<TensorId, Place>,
@@ -78,45 +117,54 @@ struct Lowering {
 }
 
 impl Lowering {
-    fn new(graph: GraphData, target: Target) -> Lowering {
+    fn new(graph: GraphData, target: Target, policy: StoragePolicy) -> Lowering {
         Lowering {
             root: graph.roots(),
             graph,
             target,
+            policy,
             flat: HashMap::new(),
+            storage: HashMap::new(),
             places: HashMap::new(),
             snapshots: BTreeMap::new(),
             buffers: Vec::new(),
         }
     }
 
+    /// How a tensor, view or root, is stored.
+    fn storage(&self, id: TensorId) -> Storage {
+        self.storage.get(&self.root[id.0]).copied().unwrap_or_default()
+    }
+
     fn bytes(&self, id: TensorId) -> u64 {
         // Kernels may read and write whole vec4s, so the tail is rounded up.
-        self.graph.desc(id).size_bytes().next_multiple_of(16)
+        (self.graph.desc(id).shape.numel().next_multiple_of(4) * self.storage(id).size_bytes()) as u64
     }
 
-    fn set_flat(&mut self, id: TensorId, flat: FlatPlace) {
-        let place = Place { buffer: flat.buffer, offset_bytes: flat.offset as u64 * 4, size_bytes: self.bytes(id) };
-        self.flat.insert(id, flat);
-        self.places.insert(BufId::Tensor(id), place);
+    /// Turns flat places, which count elements, into ranges of buffers, now that the size of an element is known.
+    fn place_flat(&mut self) {
+        for (&id, flat) in &self.flat {
+            let offset_bytes = (flat.offset * self.storage(id).size_bytes()) as u64;
+            let place = Place { buffer: flat.buffer, offset_bytes, size_bytes: self.bytes(id) };
+            self.places.insert(BufId::Tensor(id), place);
+        }
     }
 
-    fn place_params(&mut self, store: &StoreLayout) {
-        let known: Vec<(TensorId, FlatPlace)> =
-            self.graph.params().filter_map(|(id, decl)| store.get(&decl.name).map(|entry| (id, entry.place))).collect();
-        known.into_iter().for_each(|(id, place)| self.set_flat(id, place));
+    fn find_params(&mut self, store: &StoreLayout) {
+        let known = self.graph.params().filter_map(|(id, decl)| store.get(&decl.name).map(|entry| (id, entry.place)));
+        self.flat.extend(known);
     }
 
     /// Gives gradients places that mirror their parameters': the same distances, in buffers of their own. A gradient that
     /// is computed from another one stays out: a dispatch cannot read a buffer that it writes.
-    fn place_gradients(&mut self) {
+    fn find_gradients(&mut self) {
         let gradients: HashSet<TensorId> = self.graph.flat_gradients.iter().map(|(id, _)| self.root[id.0]).collect();
         let mut homes: BTreeMap<BufferRef, Vec<(usize, TensorId)>> = BTreeMap::new();
         for (gradient, param) in self.graph.flat_gradients.clone() {
             let id = self.root[gradient.0];
             let Origin::Node { node, .. } = self.graph.tensors[id.0].origin else { continue };
             let apart = self.graph.nodes[node].inputs.iter().all(|x| !gradients.contains(&self.root[x.0]));
-            let same_size = self.bytes(id) == self.bytes(param);
+            let same_size = self.graph.desc(id).shape.numel() == self.graph.desc(param).shape.numel();
             let taken = homes.values().flatten().any(|(_, known)| *known == id);
             if let (Some(place), true) = (self.flat.get(&param), apart && same_size && !taken) {
                 homes.entry(place.buffer).or_default().push((place.offset, id));
@@ -132,7 +180,7 @@ impl Lowering {
             let buffer = BufferRef::Owned(self.buffers.len());
             self.buffers.push(BufferDesc { label: format!("gradients {number}"), bytes: elements as u64 * 4 });
             for (offset, id) in members {
-                self.set_flat(id, FlatPlace { buffer, offset: offset - first });
+                self.flat.insert(id, FlatPlace { buffer, offset: offset - first });
             }
         }
     }
@@ -198,7 +246,7 @@ impl Lowering {
         for (id, name) in feeds {
             let place = Place { buffer, offset_bytes: end, size_bytes: self.bytes(id) };
             self.places.insert(BufId::Tensor(id), place);
-            ports.push(PortDesc { name, desc: self.graph.desc(id), place, offset_bytes: end });
+            ports.push(PortDesc { name, desc: self.graph.desc(id), storage: Storage::F32, place, offset_bytes: end });
             end = (end + place.size_bytes).next_multiple_of(ALIGN_BYTES);
         }
         if end > 0 {
@@ -217,7 +265,7 @@ impl Lowering {
 
     /// Puts a parameter's new value into the parameter's own storage, where its producer may overwrite it or does not
     /// read it. (All other readers come earlier: `schedule` has checked that.) What stays out is copied at the end.
-    fn place_write_backs(&mut self) {
+    fn find_write_backs(&mut self) {
         let values: Vec<TensorId> = self.graph.write_backs.iter().map(|(_, value)| self.root[value.0]).collect();
         // By producer, in order, so that the places of its operands are settled when they are asked for.
         let mut updates: BTreeMap<(usize, BufferRef), Vec<Update>> = BTreeMap::new();
@@ -238,7 +286,7 @@ impl Lowering {
                     && updates.iter().all(|update| update.param != x)
             });
             if !reads_beside {
-                updates.into_iter().for_each(|update| self.set_flat(update.value, update.place));
+                self.flat.extend(updates.into_iter().map(|update| (update.value, update.place)));
             }
         }
     }
@@ -289,7 +337,9 @@ impl Lowering {
                 let (life_x, life_y) = (*life_x, *life_y);
                 let x_is_last_tenant = life_x.last <= life_y.last && life_x.last < dispatches.len();
                 let unmoved = !home.contains_key(&y) && px != py;
+                let same_storage = self.storage(*operand) == self.storage(*result);
                 if dies_here
+                    && same_storage
                     && unmoved
                     && x_is_last_tenant
                     && life_x.bytes == life_y.bytes
@@ -372,7 +422,8 @@ impl Lowering {
         let mut ports = Vec::new();
         for (name, id) in &self.graph.outputs {
             if let Some(place) = self.final_place(*id) {
-                ports.push(PortDesc { name: name.clone(), desc: self.graph.desc(*id), place, offset_bytes: end });
+                let (name, desc, storage) = (name.clone(), self.graph.desc(*id), self.storage(*id));
+                ports.push(PortDesc { name, desc, storage, place, offset_bytes: end });
                 end = (end + place.size_bytes).next_multiple_of(ALIGN_BYTES);
             }
         }
@@ -387,32 +438,62 @@ impl Lowering {
         output.is_some_and(|output| self.may_share(node, read, output))
     }
 
+    fn buffer_storage(&self, buf: BufId) -> Storage {
+        match buf {
+            BufId::Tensor(id) => self.storage(id),
+            BufId::Workspace(_) => Storage::F32,
+        }
+    }
+
+    /// Redirects a dispatch's kernel to the storage of what it binds. Stochastic rounding adds the feed of random keys, and a
+    /// stream of the tensor's own.
+    fn store_in_half(&self, dispatch: &mut Dispatch, kernels: &mut Kernels) -> Result<()> {
+        let (_, reflection) = kernels.get(dispatch, &dispatch.kernel)?;
+        let mut stream = None;
+        let mut stored = Vec::new();
+        for &(name, buf, _) in &dispatch.bindings {
+            let (BufId::Tensor(id), storage) = (buf, self.buffer_storage(buf)) else { continue };
+            if storage == Storage::F32 {
+                continue;
+            }
+            let writes = reflection.storage.get(name).is_some_and(|binding| binding.writes);
+            let rounding = match self.flat.contains_key(&id) {
+                true => self.policy.weight_rounding,
+                false => self.policy.activation_rounding,
+            };
+            let rounding = if writes { rounding } else { Rounding::Nearest };
+            if rounding == Rounding::Stochastic {
+                stream = Some(id.0 as u32);
+            }
+            stored.push((name, Stored { storage, rounding }));
+        }
+        for (name, stored) in stored {
+            dispatch.kernel.store(name, stored);
+        }
+        let Some(stream) = stream else { return Ok(()) };
+        let rng = self.graph.feeds().find(|(_, name)| *name == RNG_FEED).map(|(id, _)| BufId::Tensor(id));
+        let rng = rng.ok_or_else(|| broken(dispatch, format!("stochastic rounding wants the feed {RNG_FEED:?}")))?;
+        dispatch.bindings.push((RNG_BINDING, rng, None));
+        dispatch.args.push((STREAM_ARG, Arg::U32(stream)));
+        Ok(())
+    }
+
     /// Turns names into places and argument blocks; finds bindings that share storage and switches their kernels.
-    fn resolve(&self, dispatches: &mut [Dispatch]) -> Result<(Vec<PlannedDispatch>, Vec<u8>)> {
-        let mut reflections: HashMap<KernelKey, Reflection> = HashMap::new();
+    fn resolve(&self, dispatches: &mut [Dispatch], kernels: &mut Kernels) -> Result<(Vec<PlannedDispatch>, Vec<u8>)> {
         let mut args: Vec<u8> = Vec::new();
         let mut known_args: HashMap<Vec<u8>, u64> = HashMap::new();
         let mut planned = Vec::with_capacity(dispatches.len());
         for dispatch in dispatches {
-            let broken = |message: String| {
-                Error::Device(DeviceError::Kernel {
-                    kernel: format!("{} ({})", dispatch.kernel, dispatch.label),
-                    message,
-                })
-            };
-            if !reflections.contains_key(&dispatch.kernel) {
-                let text = source::expand(&dispatch.kernel).map_err(broken)?;
-                let (_, reflection) = reflect::reflect(&text).map_err(broken)?;
-                reflections.insert(dispatch.kernel.clone(), reflection);
-            }
-            let reflection = &reflections[&dispatch.kernel];
+            self.store_in_half(dispatch, kernels)?;
+            let broken = |message: String| broken(dispatch, message);
+            let (_, reflection) = kernels.get(dispatch, &dispatch.kernel)?;
             let mut bindings: Vec<Bound> = Vec::new();
             for &(name, buf, elements) in &dispatch.bindings {
                 let binding = reflection.storage.get(name);
                 let binding = binding.ok_or_else(|| broken(format!("the shader has no storage binding {name}")))?;
                 let mut place = *self.places.get(&buf).ok_or_else(|| broken(format!("{name} has no place")))?;
                 if let Some(elements) = elements {
-                    place.size_bytes = elements as u64 * 4;
+                    place.size_bytes = (elements * self.buffer_storage(buf).size_bytes()) as u64;
                 }
                 bindings.push(Bound { name, buf, place, writes: binding.writes });
             }

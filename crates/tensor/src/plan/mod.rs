@@ -8,6 +8,7 @@ mod desc;
 mod lower;
 mod profile;
 mod run;
+mod storage;
 
 pub use desc::{BufferDesc, Place, PlanDesc, PlannedDispatch, PortDesc};
 pub use lower::lower;
@@ -17,19 +18,22 @@ pub use run::{Feed, Plan, Ticket};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, GraphData};
 use crate::passes::{fuse, schedule};
+use crate::precision::StoragePolicy;
 
 /// How to compile.
 #[derive(Clone, Debug)]
 pub struct CompileOptions {
     /// Run the fusion pass. Off only for comparison.
     pub fuse: bool,
+    /// What is stored in 16 bits, and how it is rounded.
+    pub storage: StoragePolicy,
     /// Fill every buffer of temporaries with NaN and put guard words behind it (tests).
     pub poison_memory: bool,
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { fuse: true, poison_memory: false }
+        CompileOptions { fuse: true, storage: StoragePolicy::default(), poison_memory: false }
     }
 }
 
@@ -38,8 +42,11 @@ impl Default for CompileOptions {
 /// # Errors
 /// All shape mistakes of the trace together.
 pub fn optimise(graph: &Graph, options: &CompileOptions) -> Result<GraphData> {
-    let data = graph.data();
+    let mut data = graph.data();
     data.check()?;
+    if options.storage.is_stochastic() {
+        data.ensure_rng();
+    }
     let data = schedule::schedule(&data).map_err(Error::Shape)?;
     if options.fuse { Ok(schedule::schedule(&fuse::fuse(&data)).map_err(Error::Shape)?) } else { Ok(data) }
 }

@@ -9,6 +9,7 @@ use crate::graph::Graph;
 use crate::kernel::Kernel;
 use crate::ops::BufferRef;
 use crate::params::Params;
+use crate::precision::Storage;
 use crate::shape::{from_device_order, to_device_order};
 use std::rc::Rc;
 
@@ -85,7 +86,7 @@ impl Plan {
         options: &CompileOptions,
     ) -> Result<Plan> {
         let data = optimise(graph, options)?;
-        let desc = lower(data, params.store_layout(), device.target(), &device.info().name)?;
+        let desc = lower(data, params.store_layout(), device.target(), &device.info().name, options)?;
         Plan::create(device, desc, params, options)
     }
 
@@ -360,7 +361,11 @@ impl Plan {
             .readback
             .get_mapped_range(..)
             .map_err(|error| Error::Device(DeviceError::Lost(format!("reading {name}: {error}"))))?;
-        let raw: Vec<u32> = bytemuck::pod_collect_to_vec(&view[at..at + port.desc.shape.numel() * 4]);
+        let count = port.desc.shape.numel();
+        let raw: Vec<u32> = match port.storage {
+            Storage::F32 => bytemuck::pod_collect_to_vec(&view[at..at + count * 4]),
+            storage => storage.decode_all(&view[at..], count).into_iter().map(f32::to_bits).collect(),
+        };
         Ok(from_device_order(&port.desc.shape, &raw))
     }
 
