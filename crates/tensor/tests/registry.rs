@@ -82,7 +82,7 @@ fn every_operation_has_eight_cases_and_infers_their_shapes() {
 }
 
 /// Operations without a derivative: backward passes that nobody differentiates again, and updates.
-const NOT_DIFFERENTIABLE: [&str; 13] = [
+const NOT_DIFFERENTIABLE: [&str; 17] = [
     "activation.backward",
     "avg_pool2d.backward",
     "batch_norm.backward",
@@ -94,7 +94,11 @@ const NOT_DIFFERENTIABLE: [&str; 13] = [
     "cross_entropy.backward",
     "global_avg_pool.backward",
     "global_max_pool.backward",
+    "count_nonfinite",
+    "loss_scale",
     "max_pool2d.backward",
+    "quantize",
+    "quantize_dynamic",
     "sgd",
 ];
 

@@ -1,5 +1,6 @@
 //! Stochastic gradient descent with momentum, in place, one dispatch for each group of parameters.
 
+use super::loss_scale::ScaledLoss;
 use super::strips::launch_strips;
 use super::{BufId, Case, CaseInput, Cost, FlatPlace, Lower, OpDef, View, ViewMut};
 use crate::dtype::DType;
@@ -30,8 +31,9 @@ pub struct SgdGroup<'g> {
     pub members: Vec<(Value<'g>, Value<'g>)>,
 }
 
-/// One step of [`Sgd`] for one group. Operands: the parameters, their gradients, with momentum their velocities, and
-/// the learning rate `[]`; results: the new parameters and, with momentum, the new velocities.
+/// One step of [`Sgd`] for one group. Operands: the parameters, their gradients, with momentum their velocities, the
+/// learning rate `[]`, and for scaled gradients the factor on them `[]`; results: the new parameters and, with momentum, the
+/// new velocities. A factor of 0 skips the step: whatever the gradients hold, nothing changes.
 ///
 /// Members that lie side by side in flat buffers (parameters do, and so do gradients and velocities that were placed
 /// beside them) are updated by one dispatch; any other member gets a dispatch of its own.
@@ -47,6 +49,8 @@ pub struct SgdUpdate {
     pub nesterov: bool,
     /// See [`SgdGroup`].
     pub weight_decay: f32,
+    /// Whether the last operand is a factor on the gradients.
+    pub scaled: bool,
 }
 
 /// The buffers of one member, in the order parameter, gradient, new parameter, velocity, new velocity.
@@ -62,6 +66,11 @@ impl SgdUpdate {
         self.momentum > 0.0
     }
 
+    /// Operands of each parameter.
+    fn kinds(&self) -> usize {
+        if self.has_velocity() { 3 } else { 2 }
+    }
+
     fn member(&self, cx: &Lower<'_>, i: usize) -> Member {
         let n = self.members;
         let mut buffers = vec![cx.x(i), cx.x(n + i), cx.y(i)];
@@ -74,11 +83,13 @@ impl SgdUpdate {
 
     fn lower_run(&self, cx: &mut Lower<'_>, first: &Member, elements: usize) {
         let target = cx.target();
-        let lr = cx.x(cx.x_count() - 1);
-        let mut kernel = cx.dispatch("sgd").bind("lr", lr);
+        let scalars = self.kinds() * self.members;
+        let (lr, factor) = (cx.x(scalars), self.scaled.then(|| cx.x(scalars + 1)));
+        let mut kernel = cx.dispatch("sgd").bind("lr", lr).bind_some("factor", factor);
         for (name, &buf) in ["p", "g", "p_out", "v", "v_out"].into_iter().zip(&first.buffers) {
             kernel = kernel.bind_run(name, buf, elements);
         }
+        kernel = kernel.define_if(self.scaled, "SCALED");
         kernel = kernel.define_if(self.has_velocity(), "MOMENTUM").define_if(self.nesterov, "NESTEROV");
         kernel = kernel.arg("lr_scale", self.lr_scale).arg("momentum", self.momentum);
         launch_strips(kernel.arg("weight_decay", self.weight_decay), &target, elements / 4);
@@ -95,17 +106,17 @@ impl OpDef for SgdUpdate {
     }
 
     fn operand_types(&self) -> Option<Vec<DType>> {
-        Some(vec![DType::F32; self.members * if self.has_velocity() { 3 } else { 2 } + 1])
+        Some(vec![DType::F32; self.members * self.kinds() + 1 + usize::from(self.scaled)])
     }
 
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
         let n = self.members;
-        let kinds = if self.has_velocity() { 3 } else { 2 };
+        let kinds = self.kinds();
         if n == 0 {
             return Err("wanted at least one parameter, got none".to_string());
         }
-        if x[kinds * n].shape.numel() != 1 {
-            return Err(format!("the learning rate must be a scalar, got {}", x[kinds * n].shape));
+        if let Some(scalar) = x[kinds * n..].iter().find(|x| x.shape.numel() != 1) {
+            return Err(format!("the learning rate and the factor must be scalars, got {}", scalar.shape));
         }
         if let Some(i) = (n..kinds * n).find(|&i| x[i] != x[i % n]) {
             let what = if i < 2 * n { "gradient" } else { "velocity" };
@@ -136,11 +147,17 @@ impl OpDef for SgdUpdate {
     fn reference(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
         let n = self.members;
         let (momentum, decay) = (f64::from(self.momentum), f64::from(self.weight_decay));
-        let rate = x[x.len() - 1].data[0] * f64::from(self.lr_scale);
+        let scalars = &x[self.kinds() * n..];
+        let rate = scalars[0].data[0] * f64::from(self.lr_scale);
+        let factor = scalars.get(1).map_or(1.0, |factor| factor.data[0]);
+        if factor == 0.0 {
+            y.iter_mut().enumerate().for_each(|(i, y)| y.data.copy_from_slice(x[if i < n { i } else { n + i }].data));
+            return;
+        }
         for i in 0..n {
             for j in 0..x[i].data.len() {
                 let p = x[i].data[j];
-                let g = x[n + i].data[j] + decay * p;
+                let g = factor * x[n + i].data[j] + decay * p;
                 let mut step = g;
                 if self.has_velocity() {
                     let v = momentum * x[2 * n + i].data[j] + g;
@@ -181,12 +198,32 @@ impl Graph {
     /// momentum. Members that are no parameters, stand in two groups or are updated already are mistakes of the trace.
     #[track_caller]
     pub fn sgd<'g>(&'g self, sgd: &Sgd, groups: &[SgdGroup<'g>], lr: Value<'g>) -> Result<(), UsageError> {
+        self.sgd_scaled(sgd, groups, lr, None)
+    }
+
+    /// [`Graph::sgd`] with gradients of a scaled loss: they are divided by the scale again, and where one of them is infinite or
+    /// NaN the step is skipped as a whole, as [`LossScale`](super::loss_scale::LossScale) says.
+    ///
+    /// # Errors
+    /// As [`Graph::sgd`].
+    #[track_caller]
+    pub fn sgd_scaled<'g>(
+        &'g self,
+        sgd: &Sgd,
+        groups: &[SgdGroup<'g>],
+        lr: Value<'g>,
+        scaled: Option<&ScaledLoss<'g>>,
+    ) -> Result<(), UsageError> {
         check_value("momentum", sgd.momentum, "at least 0 and below 1", sgd.momentum < 1.0)?;
         check_value("momentum", sgd.momentum, "above 0 for nesterov", !sgd.nesterov || sgd.momentum > 0.0)?;
         for group in groups {
             check_value("lr_scale", group.lr_scale, "finite and not negative", true)?;
             check_value("weight_decay", group.weight_decay, "finite and not negative", true)?;
         }
+        let factor = scaled.map(|loss| {
+            let members = groups.iter().flat_map(|group| &group.members);
+            self.decide_scale(loss, &members.map(|(_, gradient)| *gradient).collect::<Vec<_>>())
+        });
         let mut seen = Vec::new();
         for (i, group) in groups.iter().enumerate() {
             let values: Vec<Value<'g>> =
@@ -216,7 +253,7 @@ impl Graph {
             // Velocities are declared in the order of their parameters, so that they lie in the same order.
             members.sort_by_key(|(param, ..)| param.id());
             if !members.is_empty() {
-                self.at_path("optimizer", || self.sgd_group(sgd, group, number, &members, lr));
+                self.at_path("optimizer", || self.sgd_group(sgd, group, number, &members, lr, factor));
             }
         }
         Ok(())
@@ -230,6 +267,7 @@ impl Graph {
         number: usize,
         members: &[(Value<'g>, Value<'g>, ParamDecl)],
         lr: Value<'g>,
+        factor: Option<Value<'g>>,
     ) {
         let mut operands: Vec<Value<'g>> = members.iter().map(|(param, ..)| *param).collect();
         operands.extend(members.iter().map(|(_, gradient, _)| *gradient));
@@ -250,12 +288,14 @@ impl Graph {
         }
         operands.extend_from_slice(&updated[members.len()..]);
         operands.push(lr);
+        operands.extend(factor);
         let op = SgdUpdate {
             members: members.len(),
             lr_scale: group.lr_scale,
             momentum: sgd.momentum,
             nesterov: sgd.nesterov,
             weight_decay: group.weight_decay,
+            scaled: factor.is_some(),
         };
         for (old, new) in updated.into_iter().zip(self.apply(op, &operands)) {
             self.write_back(old, new);
@@ -272,15 +312,23 @@ pub fn cases() -> Vec<Case> {
         vec![[40, 33, 3, 3].into(), [5].into()],
     ];
     let rules = [(0.0, false, 0.0), (0.0, false, 0.01), (0.9, false, 5e-4), (0.9, true, 5e-4), (0.5, true, 0.0)];
+    let factors = [None, Some(1.0 / 1024.0), Some(0.0)];
     let mut cases = Vec::new();
     for shapes in &groups {
         for (momentum, nesterov, weight_decay) in rules {
-            let op = SgdUpdate { members: shapes.len(), lr_scale: 2.0, momentum, nesterov, weight_decay };
+            let factor = factors[cases.len() % factors.len()];
+            let scaled = factor.is_some();
+            let op = SgdUpdate { members: shapes.len(), lr_scale: 2.0, momentum, nesterov, weight_decay, scaled };
             let kinds = if momentum > 0.0 { 3 } else { 2 };
             let mut inputs: Vec<CaseInput> = Vec::new();
             (0..kinds).for_each(|_| inputs.extend(shapes.iter().map(|&shape| CaseInput::normal(shape))));
             inputs.push(CaseInput::f32([], super::Fill::Uniform(0.05, 0.2)));
-            cases.push(Case::new(format!("{shapes:?} momentum {momentum} nesterov {nesterov}"), op, inputs));
+            inputs.extend(factor.map(|factor| CaseInput::f32([], super::Fill::Constant(factor))));
+            cases.push(Case::new(
+                format!("{shapes:?} momentum {momentum} nesterov {nesterov} factor {factor:?}"),
+                op,
+                inputs,
+            ));
         }
     }
     cases

@@ -2,16 +2,39 @@
 
 use super::{DispatchBuilder, Target, Tier};
 
-/// Records a kernel over `n` vec4s that has `override WG` and the arguments `n` and `strip`: workgroup `i` takes the
-/// vec4s from `i * strip` on. On a GPU each lane takes one; a software adapter, where starting a workgroup costs as
-/// much as a few dozen vec4s, gets some tens of long strips.
-pub(super) fn launch_strips(kernel: DispatchBuilder<'_, '_>, target: &Target, n: usize) {
-    let (size, strip) = match target.tier {
+/// A row of vec4s cut into strips, one a workgroup.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strips {
+    /// Invocations of a workgroup.
+    pub(super) lanes: usize,
+    /// Vec4s of a workgroup.
+    pub(super) strip: usize,
+    /// Number of strips.
+    pub(super) groups: usize,
+}
+
+/// Cuts `n` vec4s. On a GPU each lane takes one; a software adapter, where starting a workgroup costs as much as a few dozen
+/// vec4s, gets some tens of long strips.
+pub(super) fn strips(target: &Target, n: usize) -> Strips {
+    let (lanes, strip) = match target.tier {
         Tier::Base => (128, 128),
         Tier::Cpu => {
             let lanes = target.subgroup_size as usize;
             (lanes, n.div_ceil(32).next_multiple_of(16 * lanes))
         }
     };
-    kernel.set("WG", size as u32).args(&[("n", n), ("strip", strip)]).groups(n.div_ceil(strip));
+    Strips { lanes, strip, groups: n.div_ceil(strip) }
+}
+
+impl Strips {
+    /// Records a kernel that has `override WG` and the arguments `n` and `strip`: workgroup `i` takes the vec4s from
+    /// `i * strip` on.
+    pub(super) fn launch(self, kernel: DispatchBuilder<'_, '_>, n: usize) {
+        kernel.set("WG", self.lanes as u32).args(&[("n", n), ("strip", self.strip)]).groups(self.groups);
+    }
+}
+
+/// Records a kernel over `n` vec4s; see [`Strips::launch`].
+pub(super) fn launch_strips(kernel: DispatchBuilder<'_, '_>, target: &Target, n: usize) {
+    strips(target, n).launch(kernel, n);
 }
