@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 use wgrad::layers::{Layer, models};
 use wgrad::tensor::{Device, DeviceOptions, Tier};
-use wgrad::trainer::{Output, Trained, Trainer};
+use wgrad::trainer::{Output, Precision, Trained, Trainer};
 
 /// Which device to run on.
 #[derive(Clone, Debug, Parser)]
@@ -53,6 +53,9 @@ pub(crate) struct Args {
     /// Threads that prepare batches ahead; changes no result
     #[arg(long, default_value = "2")]
     pub(crate) threads: usize,
+    /// Numbers to compute with: f32, mixed-f16, mixed-bf16, bf16-sr, … ; docs/precision.md lists them
+    #[arg(long, default_value = "f32")]
+    pub(crate) precision: Precision,
     /// Checkpoint or model file of the same network to start from [default: fresh weights]
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
@@ -109,6 +112,7 @@ impl Args {
     pub(crate) fn run(&self, trainer: Trainer) -> anyhow::Result<Trained> {
         let trainer = trainer
             .device_options(self.device.options())
+            .precision(self.precision)
             .threads(self.threads)
             .seed(self.seed)
             .output(self.output())

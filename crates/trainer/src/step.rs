@@ -8,8 +8,12 @@
 use crate::data::Dataset;
 use crate::error::TrainError;
 use crate::loader::NO_LABEL;
+use crate::precision::Precision;
 use wgrad_layers::{Layer, losses};
+use wgrad_tensor::ops::loss_scale::SKIPPED_STEPS;
 use wgrad_tensor::ops::sgd::{Sgd, SgdGroup};
+use wgrad_tensor::passes::differentiate::gradients_seeded;
+use wgrad_tensor::passes::quantize::quantize;
 use wgrad_tensor::{
     CompileOptions, Device, Feed, Graph, Mode, Params, Plan, Scope, Shape, TensorDesc, Ticket, Value, gradients,
     weights,
@@ -86,7 +90,9 @@ pub struct StepOptions {
     pub sgd: SgdConfig,
     /// Whether an [`EvalStep`] also returns the logits.
     pub logits: bool,
-    /// How plans are compiled.
+    /// With which numbers is computed. The parameter store must be made with [`Precision::weights`].
+    pub precision: Precision,
+    /// How plans are compiled; `storage` is the precision's.
     pub compile: CompileOptions,
 }
 
@@ -104,6 +110,7 @@ impl StepOptions {
             label_smoothing: 0.0,
             sgd: SgdConfig::default(),
             logits: false,
+            precision: Precision::default(),
             compile: CompileOptions::default(),
         }
     }
@@ -162,6 +169,16 @@ impl StepOptions {
         (logits, labels, shape.dim(1))
     }
 
+    /// Whether the store keeps weights as the precision wants.
+    fn check_store(&self, params: &Params) -> Result<(), TrainError> {
+        let (wanted, got) = (self.precision.weights, params.weight_storage());
+        if wanted == got {
+            return Ok(());
+        }
+        let wanted = format!("a store made by Params::with_weights(.., Storage::{wanted:?})");
+        Err(TrainError::setting("precision", wanted, format!("one whose weights are {got}")))
+    }
+
     /// Errors that the device would turn into garbage.
     fn check_batch(&self, images: &[u32], labels: &[u32], classes: usize) -> Result<(), TrainError> {
         let pixels = self.batch_size * self.height * self.width;
@@ -210,6 +227,7 @@ impl TrainStep {
         options: &StepOptions,
     ) -> Result<TrainStep, TrainError> {
         options.check()?;
+        options.check_store(params)?;
         let graph = Graph::new();
         let (logits, labels, classes) = options.trace(&graph, Mode::Train, model);
         let loss = losses::cross_entropy(logits, labels, options.label_smoothing);
@@ -217,7 +235,13 @@ impl TrainStep {
         graph.output("correct", logits.top_k_correct(labels, 1));
         let lr = graph.feed("lr", TensorDesc::f32(Shape::scalar()));
         let weights = weights(&graph);
-        let gradients = gradients(loss, &weights)?;
+        let precision = options.precision;
+        let scaled =
+            precision.loss_scale.map(|rule| graph.loss_scale(rule)).transpose().map_err(wgrad_tensor::Error::from)?;
+        let gradients = match &scaled {
+            Some(scaled) => gradients_seeded(&[(loss, scaled.scale)], &weights)?,
+            None => gradients(loss, &weights)?,
+        };
         let mut groups = [options.sgd.weight_decay, 0.0].map(|weight_decay| SgdGroup {
             lr_scale: 1.0,
             weight_decay,
@@ -234,8 +258,12 @@ impl TrainStep {
             graph.mistake("train step", "the loss depends on no weight, so there is nothing to learn");
         }
         let sgd = Sgd { momentum: options.sgd.momentum, nesterov: options.sgd.nesterov };
-        graph.sgd(&sgd, &groups, lr).map_err(wgrad_tensor::Error::from)?;
-        let plan = Plan::compile(device, &graph, params, &options.compile)?;
+        graph.sgd_scaled(&sgd, &groups, lr, scaled.as_ref()).map_err(wgrad_tensor::Error::from)?;
+        if let Some(format) = &precision.format {
+            quantize(&graph, format);
+        }
+        let compile = CompileOptions { storage: precision.storage, ..options.compile.clone() };
+        let plan = Plan::compile(device, &graph, params, &compile)?;
         let has_rng = plan.desc().feeds.iter().any(|feed| feed.name == "rng");
         Ok(TrainStep { plan, options: options.clone(), classes, seed: params.seed(), done: 0, has_rng })
     }
@@ -291,6 +319,17 @@ impl TrainStep {
         Ok(ticket)
     }
 
+    /// Steps whose update the dynamic loss scale has skipped, since the beginning; waits for all steps under way.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub fn skipped_steps(&self, params: &Params) -> Result<u64, TrainError> {
+        match self.options.precision.loss_scale {
+            Some(_) => Ok(params.get(SKIPPED_STEPS)?.data.first().map_or(0, |&count| count as u64)),
+            None => Ok(0),
+        }
+    }
+
     /// What a step said, once it is done. The last three steps can be read.
     ///
     /// # Errors
@@ -343,7 +382,8 @@ impl EvalStep {
         if options.logits {
             graph.output("logits", logits);
         }
-        let plan = Plan::compile(device, &graph, params, &options.compile)?;
+        let storage = options.precision.for_evaluation();
+        let plan = Plan::compile(device, &graph, params, &CompileOptions { storage, ..options.compile.clone() })?;
         Ok(EvalStep { plan, options: options.clone(), classes })
     }
 
@@ -417,6 +457,7 @@ mod tests {
             label_smoothing: 0.0,
             sgd: SgdConfig::default(),
             logits: false,
+            precision: Precision::default(),
             compile: CompileOptions::default(),
         }
     }

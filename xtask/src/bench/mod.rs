@@ -9,7 +9,7 @@ use serde_json::json;
 use std::time::Instant;
 use wgrad::layers::models;
 use wgrad::tensor::{CompileOptions, Device, DeviceOptions, Feed, Init, Params, Tier};
-use wgrad::trainer::{SgdConfig, StepOptions, TrainStep};
+use wgrad::trainer::{Precision, SgdConfig, StepOptions, TrainStep};
 
 const METHOD: &str = "wall clock around runs submitted back to back, each round at least 0.3 s after a warm-up; \
                       median of 5 rounds (min to max); errors against f64, of convolutions on one image";
@@ -133,6 +133,7 @@ fn step(device: &Device, args: &Args, started: Instant) -> Result<()> {
         label_smoothing: 0.0,
         sgd: SgdConfig { momentum: 0.9, weight_decay: 1e-4, ..SgdConfig::default() },
         logits: false,
+        precision: Precision::default(),
         compile: CompileOptions::default(),
     };
     let mut step = TrainStep::new(device, &mut params, &model, &options)?;

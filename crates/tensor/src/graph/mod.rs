@@ -96,6 +96,8 @@ pub struct GraphData {
     pub write_backs: Vec<(TensorId, TensorId)>,
     /// Pairs (gradient, its parameter): gradients that shall lie in flat buffers, packed like their parameters.
     pub flat_gradients: Vec<(TensorId, TensorId)>,
+    /// The first tensor of the backward pass; what is traced before it is the forward pass.
+    pub first_gradient: Option<TensorId>,
     /// What did not fit.
     pub errors: Vec<ShapeError>,
 }

@@ -51,6 +51,8 @@ pub fn gradients_seeded<'g>(seeds: &[(Value<'g>, Value<'g>)], wanted: &[Value<'g
         }
     }
 
+    let first = TensorId(data.tensors.len());
+    graph.with_data_mut(|data| data.first_gradient = data.first_gradient.or(Some(first)));
     let mut gradients: HashMap<TensorId, Value<'g>> = HashMap::new();
     for (value, seed) in seeds {
         accumulate(&mut gradients, graph, value.id(), *seed);

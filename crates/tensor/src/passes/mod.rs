@@ -3,4 +3,5 @@
 pub mod differentiate;
 pub mod fuse;
 pub mod memory;
+pub mod quantize;
 pub mod schedule;

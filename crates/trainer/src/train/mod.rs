@@ -13,6 +13,7 @@ use crate::augment::Augment;
 use crate::data::Splits;
 use crate::error::TrainError;
 use crate::loader::{LastBatch, LoaderOptions};
+use crate::precision::Precision;
 use crate::schedule::Schedule;
 use crate::step::{SgdConfig, StepOptions};
 use std::io::Write;
@@ -85,6 +86,7 @@ pub struct Trainer {
     device_options: DeviceOptions,
     output: Output,
     show: Show,
+    precision: Precision,
     compile: CompileOptions,
     started: Option<Instant>,
 }
@@ -139,6 +141,7 @@ impl Trainer {
             device_options: DeviceOptions::default(),
             output: Output::default(),
             show: Show::Auto,
+            precision: Precision::default(),
             compile: CompileOptions::default(),
             started: None,
         }
@@ -299,6 +302,13 @@ impl Trainer {
         self
     }
 
+    /// With which numbers is computed; f32 if not given.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Trainer {
+        self.precision = precision;
+        self
+    }
+
     /// How the plans are compiled.
     #[must_use]
     pub fn compile_options(mut self, options: CompileOptions) -> Trainer {
@@ -354,6 +364,7 @@ impl Trainer {
         StepOptions {
             label_smoothing: self.label_smoothing,
             sgd: self.sgd,
+            precision: self.precision,
             compile: self.compile.clone(),
             ..StepOptions::new(&self.data.train, batch_size)
         }

@@ -36,7 +36,7 @@ impl Trainer {
             Some(device) => device.clone(),
             None => Device::open(&self.device_options)?,
         };
-        let mut params = Params::new(&device, self.seed);
+        let mut params = Params::with_weights(&device, self.seed, self.precision.weights);
         let eval_batch = self.eval_batch_size.unwrap_or(self.batch_size).min(self.data.test.len());
         let train = TrainStep::new(&device, &mut params, &*self.model, &self.step_options(self.batch_size))?;
         let eval = EvalStep::new(&device, &mut params, &*self.model, &self.step_options(eval_batch))?;
@@ -79,6 +79,7 @@ impl Trainer {
             images: 0,
             train_s: 0.0,
             records: Vec::new(),
+            skipped: 0,
             saved: Vec::new(),
         };
         run.welcome(&device, &train_loader, &eval_loader, &settings)?;
@@ -116,6 +117,7 @@ impl Trainer {
             "adapter": device.info().name,
             "driver": device.info().driver,
             "tier": device.target().tier.name(),
+            "precision": self.precision.name(),
             "fuse": self.compile.fuse,
         })
     }
@@ -191,6 +193,8 @@ struct Run {
     images: u64,
     train_s: f64,
     records: Vec<EpochRecord>,
+    /// Steps that the loss scale skipped, as last told.
+    skipped: u64,
     /// Files that hold the last epoch.
     saved: Vec<&'static str>,
 }
@@ -327,6 +331,12 @@ impl Run {
             if let Some(warning) = log.take_warning() {
                 self.progress.message(&warning);
             }
+        }
+        let skipped = self.train.skipped_steps(&self.params)?;
+        if skipped > self.skipped {
+            let steps = self.train.steps_done();
+            self.progress.message(&format!("loss scale: {skipped} of {steps} steps overflowed and were skipped"));
+            self.skipped = skipped;
         }
         self.records.push(record);
         self.meta.step = self.train.steps_done();
