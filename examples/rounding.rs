@@ -28,8 +28,11 @@ struct Args {
     #[arg(long, default_value = "6")]
     epochs: u32,
     /// Learning rate, constant: small enough that late updates are smaller than half a step of a 16-bit weight
-    #[arg(long, default_value = "0.01")]
+    #[arg(long, default_value = "0.03")]
     lr: f64,
+    /// Share of the velocity that is kept; without any, updates are smallest
+    #[arg(long, default_value = "0")]
+    momentum: f32,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -59,7 +62,7 @@ fn main() -> anyhow::Result<()> {
                 .eval_every(args.epochs)
                 .batch_size(50)
                 .schedule(Schedule::Constant { lr: args.lr })
-                .sgd(SgdConfig { momentum: 0.9, weight_decay: 0.0, ..SgdConfig::default() })
+                .sgd(SgdConfig { momentum: args.momentum, weight_decay: 0.0, ..SgdConfig::default() })
                 .precision(*precision)
                 .device(device.clone())
                 .seed(seed)
