@@ -45,7 +45,7 @@ pub const NAMES: [&str; 11] = [
 ];
 
 /// A scale that stays: fixed point saturates, so nothing overflows that could be found.
-const FIXED_POINT_SCALE: LossScale = LossScale { initial: 64.0, growth: 1.0, backoff: 0.5, interval: u32::MAX };
+const FIXED_POINT_SCALE: LossScale = LossScale { initial: 16.0, growth: 1.0, backoff: 0.5, interval: u32::MAX };
 
 impl Precision {
     /// A preset.
