@@ -14,7 +14,16 @@ fn test_steps(steps: &mut Steps) -> Result<()> {
     steps.step("setup", || setup::setup(setup::has_adapter))?;
     steps.step("examples", || cargo(&["build", "--release", "--examples"], &[]))?;
     steps.step("custom kernel", || example("custom_kernel", &[]))?;
-    steps.step("test", || cargo(&["test", "--release", "--workspace"], &[]))
+    steps.step("test", || cargo(&["test", "--release", "--workspace"], &[]))?;
+    // Mesa's software driver takes its subgroups as wide as it is told to; other drivers do not listen. 8 lanes, its default
+    // on most processors, were tested above.
+    steps.step("subgroups of 4", || subgroup_test("128"))?;
+    steps.step("subgroups of 16", || subgroup_test("512"))
+}
+
+fn subgroup_test(vector_bits: &str) -> Result<()> {
+    let arguments = ["test", "--release", "-p", "wgrad-tensor", "--test", "registry", "cpu_kernels"];
+    cargo(&arguments, &[("LP_NATIVE_VECTOR_WIDTH", vector_bits)])
 }
 
 /// Whether the formatter would change anything. It does not look into macros for modules, so the operations, which one
