@@ -15,7 +15,7 @@ use wgrad_tensor::{Rounding, Storage, StoragePolicy};
 /// | `mixed-bf16` | f32 | bf16 | – |
 /// | `f16-sr`, `f16-nearest` | f16, updates rounded stochastically or to nearest, no copy in f32 | f16 | dynamic |
 /// | `bf16-sr`, `bf16-nearest` | bf16, likewise | bf16 | – |
-/// | `fixed16-sr`, `fixed16-nearest` | <2,14> emulated | <8,8>, gradients <2,14> (Gupta et al., arXiv:1502.02551) | constant |
+/// | `fixed16-sr`, `fixed16-nearest` | <2,14> emulated | <8,8>, gradients <2,14> (Gupta et al., arXiv:1502.02551) | – |
 /// | `dynamic10-sr`, `dynamic10-nearest` | 12 bits, moving range, emulated | 10 bits, moving ranges (Courbariaux et al., arXiv:1412.7024) | – |
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Precision {
@@ -44,9 +44,6 @@ pub const NAMES: [&str; 11] = [
     "dynamic10-nearest",
 ];
 
-/// A scale that stays: fixed point saturates, so nothing overflows that could be found.
-const FIXED_POINT_SCALE: LossScale = LossScale { initial: 16.0, growth: 1.0, backoff: 0.5, interval: u32::MAX };
-
 impl Precision {
     /// A preset.
     #[must_use]
@@ -63,7 +60,7 @@ impl Precision {
             "fixed16" => {
                 let (weights, activations, gradients) = (fixed(2, 14), fixed(8, 8), fixed(2, 14));
                 let format = Some(NumberFormat { weights, activations, gradients, rounding });
-                Precision { format, loss_scale: Some(FIXED_POINT_SCALE), ..Precision::default() }
+                Precision { format, ..Precision::default() }
             }
             "dynamic10" => {
                 let (weights, activations, gradients) = (dynamic(12), dynamic(10), dynamic(10));
