@@ -65,18 +65,23 @@ impl TuneReport {
         table.insert(Machine::of(device), self.entries());
         table
     }
+
+    /// One line of sums.
+    pub fn summary(&self) -> String {
+        let (count, seconds) = (self.contests.len(), self.seconds);
+        let kept = match self.untimed {
+            0 => String::new(),
+            untimed => format!(", {untimed} keep their rule: the budget was used up"),
+        };
+        format!("algorithms: {count} operations timed in {seconds:.1} s, {} from the table{kept}", self.from_table)
+    }
 }
 
 impl fmt::Display for TuneReport {
-    /// The contests, and a line of sums.
+    /// The contests, and the line of sums.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.contests.iter().try_for_each(|contest| writeln!(f, "{contest}"))?;
-        let (count, seconds) = (self.contests.len(), self.seconds);
-        write!(f, "{count} operations timed in {seconds:.1} s, {} from the table", self.from_table)?;
-        match self.untimed {
-            0 => Ok(()),
-            untimed => write!(f, ", {untimed} keep their rule: the budget was used up"),
-        }
+        f.write_str(&self.summary())
     }
 }
 
