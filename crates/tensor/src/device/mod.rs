@@ -73,7 +73,7 @@ impl Device {
         let wanted =
             wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
         let clock = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
-        let features = if options.no_timestamps { offered & wanted - clock } else { offered & wanted };
+        let features = if options.no_timestamps { offered & wanted.difference(clock) } else { offered & wanted };
         let required = wgpu::Limits {
             max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
             max_buffer_size: limits.max_buffer_size,

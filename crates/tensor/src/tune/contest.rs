@@ -59,6 +59,13 @@ pub enum Outcome {
 }
 
 impl Trial {
+    fn error(&self) -> f64 {
+        match self.outcome {
+            Outcome::Timed { error, .. } => error,
+            Outcome::Skipped(_) => f64::NAN,
+        }
+    }
+
     /// Milliseconds, if it was timed.
     pub fn ms(&self) -> Option<f64> {
         match self.outcome {
@@ -121,10 +128,10 @@ const TOLERANCE: f64 = 2e-4;
 const SAMPLES: usize = 64;
 const MOST_PRODUCTS: f64 = 4e6;
 
-/// A challenger must be this much faster: a choice should not turn on noise.
+/// What is to replace the rules' choice, or another that came before, must be this much faster: no choice by noise.
 const MARGIN: f64 = 0.98;
 
-/// Beyond this ratio one look is enough.
+/// Beyond this ratio to the best, one look is enough.
 const HOPELESS: f64 = 2.0;
 
 const ROUNDS: usize = 5;
@@ -143,25 +150,19 @@ pub(super) fn can_be_timed(work: &Work) -> bool {
 pub(super) fn hold(device: &Device, work: &Work, deadline: Instant) -> Result<Option<Contest>> {
     let mut ring = Ring { device, work, params: Params::new(device, SEED), samples: None, has_wanted: false };
     let mut trials: Vec<Trial> = Vec::new();
-    let mut champion: Option<(usize, Subject)> = None;
+    let mut subjects: Vec<(usize, Subject)> = Vec::new();
     for (i, candidate) in work.candidates.iter().enumerate() {
         if Instant::now() >= deadline {
             return Ok(None);
         }
-        let best = champion.as_ref().map(|(_, subject)| subject);
-        let outcome = match ring.enter(candidate).and_then(|entered| timed(entered, best)) {
-            Ok(Ok((subject, ms, best_ms))) => {
+        let look = ring.enter(candidate).and_then(|entered| match entered {
+            Ok(subject) => subject.round_ms().map(|ms| Ok((subject, ms))),
+            Err(why) => Ok(Err(why)),
+        });
+        let outcome = match look {
+            Ok(Ok((subject, ms))) => {
                 let error = subject.error;
-                let beaten = champion.as_ref().and_then(|&(at, _)| {
-                    // Both were seen in the same rounds; the earlier time of the best may be of a busier moment.
-                    if let (Outcome::Timed { ms, .. }, Some(now)) = (&mut trials[at].outcome, best_ms) {
-                        *ms = now;
-                    }
-                    trials[at].ms()
-                });
-                if beaten.is_none_or(|best| ms < MARGIN * best) {
-                    champion = Some((i, subject));
-                }
+                subjects.push((i, subject));
                 Outcome::Timed { ms, error }
             }
             Ok(Err(why)) => Outcome::Skipped(why),
@@ -170,30 +171,39 @@ pub(super) fn hold(device: &Device, work: &Work, deadline: Instant) -> Result<Op
         };
         trials.push(Trial { name: candidate.name, outcome });
     }
+    let best = trials.iter().filter_map(Trial::ms).fold(f64::INFINITY, f64::min);
+    subjects.retain(|(i, _)| trials[*i].ms().is_some_and(|ms| ms <= HOPELESS * best));
+    for (i, ms) in in_turns(&subjects)? {
+        trials[i].outcome = Outcome::Timed { ms, error: trials[i].error() };
+    }
+    let least = |best: Option<usize>, (i, _): &(usize, Subject)| match best.and_then(|best| trials[best].ms()) {
+        Some(ms) if trials[*i].ms().is_none_or(|ours| ours >= MARGIN * ms) => best,
+        _ => Some(*i),
+    };
     Ok(Some(Contest {
+        winner: subjects.iter().fold(None, least),
         key: work.key.clone(),
         label: work.label.clone(),
         count: work.nodes.len(),
         cost: work.op.cost(&work.x, &work.y),
         trials,
-        winner: champion.map(|(i, _)| i),
         lowering: lowering(work, device.target()),
     }))
 }
 
-/// A candidate that is right with its milliseconds and, where both were timed in turns, those of the best so far.
-type Timed = (Subject, f64, Option<f64>);
-
-fn timed(entered: Result<Subject, String>, best: Option<&Subject>) -> Result<Result<Timed, String>> {
-    let subject = match entered {
-        Ok(subject) => subject,
-        Err(why) => return Ok(Err(why)),
+/// Median milliseconds of each subject, timed in turns, so that a busy moment hits all of them.
+fn in_turns(subjects: &[(usize, Subject)]) -> Result<Vec<(usize, f64)>> {
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
+    for _ in 0..ROUNDS {
+        for ((_, subject), times) in subjects.iter().zip(&mut times) {
+            times.push(subject.round_ms()?);
+        }
+    }
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[ROUNDS / 2]
     };
-    let (ms, best_ms) = match best {
-        Some(best) => subject.against(best)?,
-        None => (subject.median_ms()?, None),
-    };
-    Ok(Ok((subject, ms, best_ms)))
+    Ok(subjects.iter().zip(times).map(|((i, _), times)| (*i, median(times))).collect())
 }
 
 /// A graph of one operation on parameters `x0`, `x1`, …, and the number of its node.
@@ -342,27 +352,4 @@ impl Subject {
     fn round_ms(&self) -> Result<f64> {
         self.plan.node_ms(0, self.repeats)
     }
-
-    fn median_ms(&self) -> Result<f64> {
-        Ok(median((0..ROUNDS).map(|_| self.round_ms()).collect::<Result<_>>()?))
-    }
-
-    /// Times this one and the best so far in turns, so that a busy moment hits both: milliseconds of each; of this one alone
-    /// where it is out of the question.
-    fn against(&self, best: &Subject) -> Result<(f64, Option<f64>)> {
-        let (mut ours, mut theirs) = (vec![self.round_ms()?], vec![best.round_ms()?]);
-        if ours[0] > HOPELESS * theirs[0] {
-            return Ok((ours[0], None));
-        }
-        for _ in 1..ROUNDS {
-            ours.push(self.round_ms()?);
-            theirs.push(best.round_ms()?);
-        }
-        Ok((median(ours), Some(median(theirs))))
-    }
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
