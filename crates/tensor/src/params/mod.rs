@@ -93,6 +93,16 @@ impl Params {
         Ok(bytes.chunks_exact(4).zip(&starts).map(one).collect())
     }
 
+    /// Sets a parameter to zero.
+    pub(crate) fn clear(&self, name: &str) -> Result<()> {
+        let (decl, place, storage) = self.find(name)?;
+        let bytes = (decl.shape.numel() * storage.size_bytes()).next_multiple_of(4) as u64;
+        let mut encoder = self.device.wgpu().create_command_encoder(&Default::default());
+        encoder.clear_buffer(self.buffer(place)?, (place.offset * storage.size_bytes()) as u64, Some(bytes));
+        self.device.queue().submit([encoder.finish()]);
+        Ok(())
+    }
+
     /// Reads runs of bytes, (first, count) from a place on, waiting for everything submitted.
     fn read(&self, place: FlatPlace, storage: Storage, runs: &[(usize, usize)]) -> Result<Vec<u8>> {
         let bytes = runs.iter().map(|&(_, count)| count as u64).sum();

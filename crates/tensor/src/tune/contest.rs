@@ -173,7 +173,7 @@ pub(super) fn hold(device: &Device, work: &Work, deadline: Instant) -> Result<Op
     }
     let best = trials.iter().filter_map(Trial::ms).fold(f64::INFINITY, f64::min);
     subjects.retain(|(i, _)| trials[*i].ms().is_some_and(|ms| ms <= HOPELESS * best));
-    for (i, ms) in in_turns(&subjects)? {
+    for (i, ms) in in_turns(&subjects, deadline)? {
         trials[i].outcome = Outcome::Timed { ms, error: trials[i].error() };
     }
     let least = |best: Option<usize>, (i, _): &(usize, Subject)| match best.and_then(|best| trials[best].ms()) {
@@ -191,17 +191,20 @@ pub(super) fn hold(device: &Device, work: &Work, deadline: Instant) -> Result<Op
     }))
 }
 
-/// Median milliseconds of each subject, timed in turns, so that a busy moment hits all of them.
-fn in_turns(subjects: &[(usize, Subject)]) -> Result<Vec<(usize, f64)>> {
+/// Median milliseconds of each subject, timed in turns, so that a busy moment hits all of them; fewer rounds when time is up.
+fn in_turns(subjects: &[(usize, Subject)], deadline: Instant) -> Result<Vec<(usize, f64)>> {
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
+        if round > 0 && Instant::now() >= deadline {
+            break;
+        }
         for ((_, subject), times) in subjects.iter().zip(&mut times) {
             times.push(subject.round_ms()?);
         }
     }
     let median = |mut times: Vec<f64>| {
         times.sort_by(f64::total_cmp);
-        times[ROUNDS / 2]
+        times[times.len() / 2]
     };
     Ok(subjects.iter().zip(times).map(|((i, _), times)| (*i, median(times))).collect())
 }
@@ -263,6 +266,8 @@ impl Ring<'_> {
         let decls: Vec<_> = data.params().map(|(_, decl)| decl.clone()).collect();
         self.params.declare(&decls)?;
         let mut plan = Plan::compile_chosen(self.device, data, &self.params, &CompileOptions::default())?;
+        // What an earlier candidate computed must not pass for what this one left out.
+        self.params.clear(GOT)?;
         let ticket = plan.run(&[] as &[(&str, Feed<'_>)])?;
         let (at, exact) = self.samples.get_or_insert_with(|| samples(self.work));
         let found = self.params.elements(GOT, at)?;
