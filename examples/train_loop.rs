@@ -26,8 +26,12 @@ fn main() -> anyhow::Result<()> {
     // Two traces of one model over one store of parameters.
     let device = args.device.open()?;
     let mut params = Params::new(&device, args.seed);
-    let options = StepOptions { label_smoothing: 0.05, ..StepOptions::new(&splits.train, args.batch_size) };
+    let mut options = StepOptions { label_smoothing: 0.05, ..StepOptions::new(&splits.train, args.batch_size) };
+    let mut tuning = args.tuning_file()?;
+    options.compile.tuning = tuning.tuning(args.tune_budget()?);
     let mut train = TrainStep::new(&device, &mut params, &model, &options)?;
+    tuning.keep(train.plan())?;
+    options.compile.tuning = tuning.tuning(args.tune_budget()?);
     let mut eval = EvalStep::new(&device, &mut params, &model, &options)?;
     if let Some(path) = &args.weights {
         checkpoint::load_weights(&checkpoint::read(path)?, "", &mut params, &path.display().to_string())?;

@@ -10,10 +10,10 @@ use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use std::fmt::Display;
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wgrad::layers::{Layer, models};
 use wgrad::tensor::{Device, DeviceOptions, Tier};
-use wgrad::trainer::{Output, Precision, Trained, Trainer};
+use wgrad::trainer::{Output, Precision, Trained, Trainer, TuningFile, tuning};
 
 /// Which device to run on.
 #[derive(Clone, Debug, Parser)]
@@ -62,6 +62,13 @@ pub(crate) struct Args {
     /// New or empty folder for the results [default: a fresh one in runs/]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
+    /// Time algorithms for at most so long before training, and keep what was found; 0 takes what is known
+    #[arg(long, value_name = "SECONDS", default_value = "0")]
+    tune: f64,
+    /// Table of measured algorithms, as `cargo xtask tune` makes it; another table may change the last bits of every result
+    /// [default: tuning.json in ~/.cache/wgrad; without that file the rules choose]
+    #[arg(long, value_name = "FILE")]
+    tune_table: Option<PathBuf>,
     /// When the program started: the first step's time counts from here.
     #[arg(skip = Instant::now())]
     pub(crate) started: Instant,
@@ -91,6 +98,11 @@ pub(crate) fn say(line: impl Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// The user's cache folder.
+fn cache() -> PathBuf {
+    std::env::home_dir().unwrap_or_default().join(".cache")
+}
+
 impl DeviceArgs {
     /// Which device to open.
     fn options(&self) -> DeviceOptions {
@@ -116,6 +128,8 @@ impl Args {
             .threads(self.threads)
             .seed(self.seed)
             .output(self.output())
+            .tuning(self.tuning_file()?)
+            .tune(self.tune_budget()?)
             .started(self.started);
         let trainer = match &self.weights {
             Some(path) => trainer.weights(path),
@@ -134,8 +148,23 @@ impl Args {
 
     /// The folder of data set `name`: as given, or where `cargo xtask data` puts it.
     pub(crate) fn data_folder(&self, name: &str) -> PathBuf {
-        let home = || std::env::home_dir().unwrap_or_default().join(".cache");
-        self.data.clone().unwrap_or_else(|| wgrad::trainer::data::open::default_folder(name, &home()))
+        self.data.clone().unwrap_or_else(|| wgrad::trainer::data::open::default_folder(name, &cache()))
+    }
+
+    /// The table that was asked for, or the user's. The user's own, if it cannot be used, is left alone.
+    pub(crate) fn tuning_file(&self) -> anyhow::Result<TuningFile> {
+        if let Some(path) = &self.tune_table {
+            return Ok(TuningFile::open(path)?);
+        }
+        Ok(TuningFile::open(&tuning::default_file(&cache())).unwrap_or_else(|error| {
+            say(format_args!("the rules choose algorithms: {error}"));
+            TuningFile::default()
+        }))
+    }
+
+    /// How long algorithms may be timed.
+    pub(crate) fn tune_budget(&self) -> anyhow::Result<Duration> {
+        Duration::try_from_secs_f64(self.tune).with_context(|| format!("--tune: wanted seconds, got {}", self.tune))
     }
 
     /// Where the results go.

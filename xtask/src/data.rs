@@ -27,7 +27,7 @@ pub(crate) fn data(name: &str, from: Option<&Path>, to: Option<&Path>) -> Result
 }
 
 /// `~/.cache/wgrad`.
-fn cache_folder() -> Result<PathBuf> {
+pub(crate) fn cache_folder() -> Result<PathBuf> {
     let home = ["HOME", "USERPROFILE"].into_iter().find_map(|name| {
         let value = env::var_os(name)?;
         (!value.is_empty()).then_some(value)

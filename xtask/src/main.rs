@@ -10,6 +10,7 @@ mod run;
 mod setup;
 mod shaders;
 mod tidy;
+mod tune;
 mod unpack;
 mod verify;
 
@@ -52,6 +53,8 @@ enum Command {
     Devices,
     /// Time matrix products, convolutions or whole training steps
     Bench(bench::Args),
+    /// Time the algorithms of a model's operations and keep the fastest in a table
+    Tune(tune::Args),
     /// Put a data set in place: cifar10, cifar100, mnist or fashion-mnist
     Data {
         /// Which one
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Shaders => shaders::check(),
         Command::Devices => run::example("devices", &[]),
         Command::Bench(args) => bench::bench(&args),
+        Command::Tune(args) => tune::tune(&args),
         Command::Data { name, from, to } => data::data(&name, from.as_deref(), to.as_deref()),
     };
     match result {

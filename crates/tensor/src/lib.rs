@@ -16,6 +16,7 @@ pub mod plan;
 pub mod precision;
 pub mod reference;
 pub mod shape;
+pub mod tune;
 
 pub use array::Array;
 pub use device::{AdapterInfo, Device, DeviceOptions, adapters};
@@ -28,3 +29,4 @@ pub use passes::differentiate::{gradients, weights};
 pub use plan::{CompileOptions, Feed, Plan, Ticket};
 pub use precision::{Rounding, Storage, StoragePolicy};
 pub use shape::{Shape, TensorDesc};
+pub use tune::{TuneReport, Tuning};

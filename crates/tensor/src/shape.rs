@@ -2,7 +2,7 @@
 //!
 //! Users see PyTorch's order everywhere: `[N, C, H, W]` for images, `[K, C, R, S]` for filters. On the device **a tensor
 //! of rank 4 is stored with dimension 1 innermost**, so images lie as NHWC and filters as KRSC; every other rank is stored
-//! row-major. [`to_device_order`] and [`from_device_order`] are the only two places where the orders meet.
+//! row-major. [`to_device_order`], [`from_device_order`] and [`device_index`] are the only places where the orders meet.
 
 use crate::dtype::DType;
 use std::fmt;
@@ -132,6 +132,16 @@ pub fn from_device_order<T: Copy>(shape: &Shape, device: &[T]) -> Vec<T> {
     reorder(shape, device, |host_index, device_index| (host_index, device_index))
 }
 
+/// Where an element that is number `host_index` in PyTorch's order lies in device order.
+pub fn device_index(shape: &Shape, host_index: usize) -> usize {
+    let [_, c, h, w] = shape.nchw();
+    let pixels = h * w;
+    if shape.rank() < 4 {
+        return host_index;
+    }
+    (host_index / (c * pixels) * pixels + host_index % pixels) * c + host_index / pixels % c
+}
+
 fn reorder<T: Copy>(shape: &Shape, source: &[T], to_from: impl Fn(usize, usize) -> (usize, usize)) -> Vec<T> {
     let mut out = source.to_vec();
     if shape.rank() == 4 {
@@ -159,6 +169,7 @@ mod tests {
         let device = to_device_order(&shape, &host);
         assert_eq!(&device[..6], &[0, 4, 8, 1, 5, 9]);
         assert_eq!(from_device_order(&shape, &device), host);
+        assert!(host.iter().all(|&i| device[device_index(&shape, i)] == i));
         let matrix = Shape::from([4, 6]);
         assert_eq!(to_device_order(&matrix, &host), host);
     }

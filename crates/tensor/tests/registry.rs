@@ -198,7 +198,7 @@ fn run_case(device: &Device, case: &Case, data: &[Vec<f64>], copied: Copied, sto
     let graph = Graph::new();
     let (_, outputs) = trace(&graph, case, copied);
     let mut params = Params::new(device, 0);
-    let options = CompileOptions { fuse: false, poison_memory: true, storage };
+    let options = CompileOptions { fuse: false, poison_memory: true, storage, ..CompileOptions::default() };
     let mut plan = Plan::compile(device, &graph, &mut params, &options).unwrap_or_else(|e| panic!("{label}: {e}"));
     if matches!(copied, Copied::Operand(_)) {
         // The copy is the first dispatch; a result must lie where it lay.

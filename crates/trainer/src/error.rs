@@ -4,6 +4,7 @@ use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::loader::LoaderError;
 use crate::schedule::ScheduleError;
+use crate::tuning::TuningError;
 use std::io;
 use std::path::PathBuf;
 
@@ -81,6 +82,9 @@ pub enum TrainError {
     /// A checkpoint could not be written or does not fit.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The table of measured choices could not be read or kept.
+    #[error(transparent)]
+    Tuning(#[from] TuningError),
 }
 
 impl TrainError {

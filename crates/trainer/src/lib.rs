@@ -14,6 +14,7 @@ pub mod precision;
 pub mod schedule;
 pub mod step;
 pub mod train;
+pub mod tuning;
 
 pub use augment::{Augment, Border};
 pub use checkpoint::{Checkpoint, CheckpointError, Meta};
@@ -25,3 +26,4 @@ pub use precision::Precision;
 pub use schedule::{Schedule, ScheduleError};
 pub use step::{Decay, EvalResult, EvalStep, SgdConfig, StepOptions, StepResult, TrainStep};
 pub use train::{Evaluation, Output, Report, Show, Trained, Trainer, evaluate};
+pub use tuning::{TuningError, TuningFile};

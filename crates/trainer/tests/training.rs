@@ -4,11 +4,12 @@ mod common;
 
 use common::{bits, device, net, quarters, quiet, splits};
 use std::sync::Arc;
+use std::time::Duration;
 use wgrad_layers::Layer;
-use wgrad_tensor::{CompileOptions, Init, Params, Scope, Value};
+use wgrad_tensor::{CompileOptions, Init, Params, Scope, Tier, Value};
 use wgrad_trainer::{
     Augment, Border, Checkpoint, EvalStep, Loader, LoaderOptions, NO_LABEL, Output, Schedule, Show, StepOptions,
-    TrainError, TrainStep, Trainer, checkpoint, evaluate,
+    TrainError, TrainStep, Trainer, TuningFile, checkpoint, evaluate,
 };
 
 #[test]
@@ -137,6 +138,25 @@ fn fused_and_unfused_runs_agree() {
     };
     let (fused, unfused) = (run(true), run(false));
     assert!((fused - unfused).abs() < 1e-3 * unfused, "{fused} and {unfused}");
+}
+
+/// Timing may choose anything; the table that it leaves behind makes the next run choose the same, bit for bit.
+#[test]
+fn a_tuned_run_can_be_repeated_with_its_table() {
+    let device = device();
+    let folder = tempfile::tempdir().expect("tmp");
+    let path = folder.path().join("tuning.json");
+    let run = |seconds: u64| {
+        let file = TuningFile::open(&path).expect("a table or nothing yet");
+        let trainer = quiet(&device).epochs(1).tuning(file).tune(Duration::from_secs(seconds));
+        bits(&trainer.run().expect("trains").params)
+    };
+    let tuned = run(60);
+    let entries = TuningFile::open(&path).expect("a table").table().len();
+    // Tier base has one algorithm only for some of these layers; cpu has two for the second convolution and its gradients.
+    assert!(entries >= 3 || device.target().tier != Tier::Cpu, "{entries} entries");
+    assert_eq!(tuned, run(0));
+    assert_eq!(TuningFile::open(&path).expect("a table").table().len(), entries);
 }
 
 #[test]

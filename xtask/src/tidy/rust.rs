@@ -110,8 +110,12 @@ pub(super) const NO_ENVIRONMENT: Rule = Rule {
 };
 
 /// The parsers, which get bytes.
-const PARSERS_PATHS: [&str; 3] =
-    ["crates/trainer/src/data/cifar.rs", "crates/trainer/src/data/idx.rs", "crates/trainer/src/checkpoint/parse.rs"];
+const PARSERS_PATHS: [&str; 4] = [
+    "crates/trainer/src/data/cifar.rs",
+    "crates/trainer/src/data/idx.rs",
+    "crates/trainer/src/checkpoint/parse.rs",
+    "crates/tensor/src/tune/table.rs",
+];
 
 pub(super) const PARSERS: Rule = Rule {
     name: "parsers open no files",

@@ -29,6 +29,8 @@ pub struct DeviceOptions {
     pub memory_limit_bytes: u64,
     /// Bytes an operation may take as workspace, 0 for the default of 64 MiB; at most the largest binding.
     pub workspace_bytes: u64,
+    /// Leave the device's own clock alone, as on adapters that have none (tests).
+    pub no_timestamps: bool,
 }
 
 /// An opened device. Cloning is cheap and shares the compiled kernels.
@@ -70,7 +72,8 @@ impl Device {
         let offered = adapter.features();
         let wanted =
             wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
-        let features = offered & wanted;
+        let clock = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
+        let features = if options.no_timestamps { offered & wanted.difference(clock) } else { offered & wanted };
         let required = wgpu::Limits {
             max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
             max_buffer_size: limits.max_buffer_size,

@@ -18,3 +18,8 @@ pub use variant::KernelKey;
 pub fn names() -> impl Iterator<Item = &'static str> {
     wgrad_shaders::KERNELS.iter().map(|(name, _)| *name)
 }
+
+/// Names and texts of all of wgrad's own kernels and of what they import.
+pub(crate) fn texts() -> impl Iterator<Item = &'static str> {
+    wgrad_shaders::KERNELS.iter().chain(wgrad_shaders::LIBRARY).flat_map(|&(name, text)| [name, text])
+}

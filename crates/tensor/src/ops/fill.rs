@@ -5,7 +5,7 @@ use super::{Backward, Case, Lower, OpDef, View, ViewMut};
 use crate::dtype::DType;
 use crate::graph::{Graph, Init, Value};
 use crate::philox::{philox4x32_10, purpose};
-use crate::shape::{Shape, TensorDesc, from_device_order};
+use crate::shape::{Shape, TensorDesc, device_index, from_device_order};
 
 /// A tensor of constants, or of numbers drawn from Philox4x32-10 (Salmon et al. 2011).
 ///
@@ -32,6 +32,33 @@ impl FillWith {
             Init::Constant(value) => (0, value),
             _ => (0, 0.0),
         }
+    }
+
+    /// Elements `4 * block` and the three behind it, in device order.
+    fn block(&self, block: u32) -> [f64; 4] {
+        let (kind, scale) = self.kind_and_scale();
+        let scale = f64::from(scale);
+        let counter = [block | purpose::INIT << 28, self.stream, 0, 0];
+        let words = philox4x32_10(counter, [self.seed as u32, (self.seed >> 32) as u32]);
+        let unit = words.map(|word| f64::from(word >> 8) / f64::from(1 << 24));
+        let pair = |u: f64, v: f64| {
+            let (radius, angle) = ((-2.0 * (1.0 - u).ln()).sqrt() * scale, std::f64::consts::TAU * v);
+            [radius * angle.cos(), radius * angle.sin()]
+        };
+        match kind {
+            1 => unit.map(|u| (2.0 * u - 1.0) * scale),
+            2 => {
+                let ([a, b], [c, d]) = (pair(unit[0], unit[1]), pair(unit[2], unit[3]));
+                [a, b, c, d]
+            }
+            _ => [scale; 4],
+        }
+    }
+
+    /// One element, numbered in PyTorch's order.
+    pub(crate) fn at(&self, element: usize) -> f64 {
+        let index = device_index(&self.shape, element);
+        self.block((index / 4) as u32)[index % 4]
     }
 }
 
@@ -63,26 +90,8 @@ impl OpDef for FillWith {
     }
 
     fn reference(&self, _: &[View<'_>], y: &mut [ViewMut<'_>]) {
-        let (kind, scale) = self.kind_and_scale();
-        let scale = f64::from(scale);
         let count = self.shape.numel();
-        let mut device = Vec::with_capacity(count + 3);
-        for block in 0..count.div_ceil(4) as u32 {
-            let counter = [block | purpose::INIT << 28, self.stream, 0, 0];
-            let words = philox4x32_10(counter, [self.seed as u32, (self.seed >> 32) as u32]);
-            let unit = words.map(|word| f64::from(word >> 8) / f64::from(1 << 24));
-            match kind {
-                1 => device.extend(unit.map(|u| (2.0 * u - 1.0) * scale)),
-                2 => {
-                    for pair in [[unit[0], unit[1]], [unit[2], unit[3]]] {
-                        let radius = (-2.0 * (1.0 - pair[0]).ln()).sqrt() * scale;
-                        let angle = std::f64::consts::TAU * pair[1];
-                        device.extend([radius * angle.cos(), radius * angle.sin()]);
-                    }
-                }
-                _ => device.extend([scale; 4]),
-            }
-        }
+        let mut device: Vec<f64> = (0..count.div_ceil(4) as u32).flat_map(|block| self.block(block)).collect();
         device.truncate(count);
         y[0].data.copy_from_slice(&from_device_order(&self.shape, &device));
     }

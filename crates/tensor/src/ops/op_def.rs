@@ -1,7 +1,7 @@
 //! What every operation states about itself.
 
 use super::Activation;
-use super::lower::Lower;
+use super::lower::{Lower, Target};
 use crate::dtype::DType;
 use crate::graph::{Graph, Value};
 use crate::shape::{Shape, TensorDesc};
@@ -82,6 +82,20 @@ pub trait OpDef: Debug + Any {
         None
     }
 
+    /// The ways in which `lower` can compute this on `target`, the one that the rules take first: what selection chooses from.
+    /// Itself alone where the way is fixed already; none where there has never been but one.
+    fn candidates(&self, x: &[TensorDesc], target: &Target) -> Vec<Candidate> {
+        let _ = (x, target);
+        Vec::new()
+    }
+
+    /// Element `at` of the only result as `reference` has it, without the others; `value(i, j)` is element `j` of operand `i`.
+    /// Candidates for shapes too large for `reference` are checked with it. `None`: there is no shortcut.
+    fn reference_at(&self, x: &[TensorDesc], value: &dyn Fn(usize, usize) -> f64, at: usize) -> Option<f64> {
+        let _ = (x, value, at);
+        None
+    }
+
     /// Whether the device may give other values than `reference` by design (random fills drawn through `log` and `cos`
     /// of the driver keep their distribution, not their last bits). `None`: the case's own tolerance holds.
     fn tolerance(&self) -> Option<f64> {
@@ -98,6 +112,15 @@ pub enum Epilogue {
     Residual,
     /// Applies a function.
     Activation(Activation),
+}
+
+/// One way to compute an operation; see [`OpDef::candidates`].
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Name of the algorithm, as in tables and dumps.
+    pub name: &'static str,
+    /// The operation with this algorithm fixed.
+    pub op: Rc<dyn OpDef>,
 }
 
 /// What an operation costs at the least.
@@ -190,7 +213,7 @@ pub struct ViewMut<'a> {
 }
 
 /// Row-major index of `[n, c, h, w]` in a tensor of rank 4 (or of lower rank, with the missing indices 0).
-fn index4(shape: &Shape, n: usize, c: usize, h: usize, w: usize) -> usize {
+pub(super) fn index4(shape: &Shape, n: usize, c: usize, h: usize, w: usize) -> usize {
     ((n * shape.dim(1) + c) * shape.dim(2) + h) * shape.dim(3) + w
 }
 

@@ -9,7 +9,7 @@ use crate::graph::{Graph, Init, ParamDecl, ParamKind, fnv1a};
 use crate::ops::{BufferRef, FlatPlace};
 use crate::plan::{CompileOptions, Feed, Plan};
 use crate::precision::Storage;
-use crate::shape::{from_device_order, to_device_order};
+use crate::shape::{device_index, from_device_order, to_device_order};
 use layout::{LayoutError, StoreLayout};
 
 /// Parameters by name, in flat device buffers. Compiling a plan declares what its graph needs and initialises what is
@@ -76,7 +76,36 @@ impl Params {
     /// An unknown name, or a lost device.
     pub fn get(&self, name: &str) -> Result<Array> {
         let (decl, place, storage) = self.find(name)?;
+        let count = decl.shape.numel();
+        let bytes = self.read(place, storage, &[(0, (count * storage.size_bytes()).next_multiple_of(4))])?;
+        Ok(Array { shape: decl.shape, data: from_device_order(&decl.shape, &storage.decode_all(&bytes, count)) })
+    }
+
+    /// Reads some elements of a parameter, numbered in PyTorch's order.
+    pub(crate) fn elements(&self, name: &str, elements: &[usize]) -> Result<Vec<f32>> {
+        let (decl, place, storage) = self.find(name)?;
+        let starts: Vec<usize> =
+            elements.iter().map(|&at| device_index(&decl.shape, at) * storage.size_bytes()).collect();
+        // Copies are of whole words.
+        let words: Vec<(usize, usize)> = starts.iter().map(|start| (start & !3, 4)).collect();
+        let bytes = self.read(place, storage, &words)?;
+        let one = |(word, start): (&[u8], &usize)| storage.decode_all(&word[start % 4..], 1)[0];
+        Ok(bytes.chunks_exact(4).zip(&starts).map(one).collect())
+    }
+
+    /// Sets a parameter to zero.
+    pub(crate) fn clear(&self, name: &str) -> Result<()> {
+        let (decl, place, storage) = self.find(name)?;
         let bytes = (decl.shape.numel() * storage.size_bytes()).next_multiple_of(4) as u64;
+        let mut encoder = self.device.wgpu().create_command_encoder(&Default::default());
+        encoder.clear_buffer(self.buffer(place)?, (place.offset * storage.size_bytes()) as u64, Some(bytes));
+        self.device.queue().submit([encoder.finish()]);
+        Ok(())
+    }
+
+    /// Reads runs of bytes, (first, count) from a place on, waiting for everything submitted.
+    fn read(&self, place: FlatPlace, storage: Storage, runs: &[(usize, usize)]) -> Result<Vec<u8>> {
+        let bytes = runs.iter().map(|&(_, count)| count as u64).sum();
         let staging = self.device.create_buffer(
             &wgpu::BufferDescriptor {
                 label: Some("read parameter"),
@@ -87,16 +116,19 @@ impl Params {
             bytes,
         )?;
         let mut encoder = self.device.wgpu().create_command_encoder(&Default::default());
-        let offset = (place.offset * storage.size_bytes()) as u64;
-        encoder.copy_buffer_to_buffer(self.buffer(place)?, offset, &staging, 0, bytes);
+        let mut end = 0;
+        for &(first, count) in runs {
+            let from = (place.offset * storage.size_bytes() + first) as u64;
+            encoder.copy_buffer_to_buffer(self.buffer(place)?, from, &staging, end, count as u64);
+            end += count as u64;
+        }
         self.device.queue().submit([encoder.finish()]);
         staging.map_async(wgpu::MapMode::Read, .., |_| {});
         self.device.wait()?;
         let view = staging
             .get_mapped_range(..)
-            .map_err(|error| Error::Device(DeviceError::Lost(format!("reading {name}: {error}"))))?;
-        let raw = storage.decode_all(&view, decl.shape.numel());
-        Ok(Array { shape: decl.shape, data: from_device_order(&decl.shape, &raw) })
+            .map_err(|error| Error::Device(DeviceError::Lost(format!("reading a parameter: {error}"))))?;
+        Ok(view.to_vec())
     }
 
     /// Overwrites a parameter, rounded to nearest if it is stored in 16 bits; takes effect before the next run.

@@ -5,3 +5,4 @@ pub mod fuse;
 pub mod memory;
 pub mod quantize;
 pub mod schedule;
+pub mod select;

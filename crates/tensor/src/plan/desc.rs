@@ -4,6 +4,7 @@ use crate::error::mib;
 use crate::graph::GraphData;
 use crate::kernel::KernelKey;
 use crate::ops::{BufferRef, Target, node_cost};
+use crate::passes::select::{Choices, node_key};
 use crate::precision::Storage;
 use crate::shape::TensorDesc;
 use std::fmt;
@@ -76,6 +77,8 @@ pub struct PlanDesc {
     pub target: Target,
     /// The graph after all passes.
     pub graph: GraphData,
+    /// Algorithms that were chosen, and why.
+    pub choices: Choices,
     /// Buffers the plan makes.
     pub buffers: Vec<BufferDesc>,
     /// Copies that begin the step: parameters whose old value is asked for when it has ended.
@@ -117,7 +120,8 @@ impl PlanDesc {
 }
 
 impl fmt::Display for PlanDesc {
-    /// The dump: one line per dispatch with kernel, grid, cost and bindings, then the memory.
+    /// The dump: one line per dispatch with kernel, grid and bindings, an operation's first one also with its cost, its
+    /// algorithm and why that was chosen; then the memory.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "plan for tier {}: {} dispatches", self.target.tier.name(), self.dispatches.len())?;
         for (from, to) in &self.snapshots {
@@ -140,6 +144,9 @@ impl fmt::Display for PlanDesc {
             if dispatch.node != last {
                 let cost = node_cost(&self.graph, &self.graph.nodes[dispatch.node]);
                 write!(f, "  [{:.2} MFLOP, {:.2} MB]", cost.flops / 1e6, cost.bytes / 1e6)?;
+                if let Some(choice) = self.choices.get(&node_key(&self.graph, &self.graph.nodes[dispatch.node])) {
+                    write!(f, " {{{choice}}}")?;
+                }
                 last = dispatch.node;
             }
             writeln!(f)?;

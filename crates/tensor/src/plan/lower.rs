@@ -9,6 +9,7 @@ use crate::kernel::{KernelKey, Reflection, reflect, source};
 use crate::ops::{Arg, BufId, BufferRef, Dispatch, FlatPlace, Lower, Target};
 use crate::params::layout::{StoreLayout, aligned_elements};
 use crate::passes::memory::{Lifetime, assign_slots, live_peak_bytes};
+use crate::passes::select::Choices;
 use crate::precision::{Rounding, Storage, StoragePolicy};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -49,6 +50,7 @@ pub fn lower(
     Ok(PlanDesc {
         target,
         graph: lowering.graph,
+        choices: Choices::new(),
         buffers: lowering.buffers,
         snapshots,
         dispatches: planned,

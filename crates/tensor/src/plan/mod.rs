@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, GraphData};
 use crate::passes::{fuse, schedule};
 use crate::precision::StoragePolicy;
+use crate::tune::Tuning;
 
 /// How to compile.
 #[derive(Clone, Debug)]
@@ -27,13 +28,20 @@ pub struct CompileOptions {
     pub fuse: bool,
     /// What is stored in 16 bits, and how it is rounded.
     pub storage: StoragePolicy,
+    /// How algorithms are chosen: by rules alone, unless it says otherwise.
+    pub tuning: Tuning,
     /// Fill every buffer of temporaries with NaN and put guard words behind it (tests).
     pub poison_memory: bool,
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { fuse: true, storage: StoragePolicy::default(), poison_memory: false }
+        CompileOptions {
+            fuse: true,
+            storage: StoragePolicy::default(),
+            tuning: Tuning::default(),
+            poison_memory: false,
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Timing every dispatch of a plan with the device's own clock.
 
 use super::run::{Feed, Plan};
+use crate::device::Device;
 use crate::error::{DeviceError, Error, Result};
 use crate::ops::{Cost, node_cost};
 use std::fmt;
+use std::time::Instant;
 
 /// Time of one dispatch.
 #[derive(Clone, Debug)]
@@ -70,71 +72,110 @@ impl Plan {
                 hint: "profile on another adapter",
             }));
         }
-        let count = 2 * self.launches.len() as u32;
-        let mut times: Vec<u64> = Vec::with_capacity(count as usize);
-        let gpu = self.device.wgpu().clone();
-        let set_size = wgpu::QUERY_SET_MAX_QUERIES.min(count.max(2)) & !1;
-        let sets: Vec<wgpu::QuerySet> = (0..count.div_ceil(set_size))
-            .map(|_| {
-                gpu.create_query_set(&wgpu::QuerySetDescriptor {
-                    label: Some("profile"),
-                    ty: wgpu::QueryType::Timestamp,
-                    count: set_size,
-                })
-            })
-            .collect();
-        let bytes = u64::from(set_size) * 8;
-        let make = |usage| {
-            let descriptor =
-                wgpu::BufferDescriptor { label: Some("profile"), size: bytes, usage, mapped_at_creation: false };
-            self.device.create_buffer(&descriptor, bytes)
-        };
-        let resolve = make(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC)?;
-        let mapped = make(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ)?;
+        let clock = Clock::new(&self.device, 2 * self.launches.len() as u32)?;
         let mut encoder = self.begin(feeds)?;
         for (i, launch) in self.launches.iter().enumerate() {
-            let query = 2 * i as u32;
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: None,
-                timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
-                    query_set: &sets[(query / set_size) as usize],
-                    beginning_of_pass_write_index: Some(query % set_size),
-                    end_of_pass_write_index: Some(query % set_size + 1),
-                }),
+                timestamp_writes: Some(clock.writes(2 * i as u32)),
             });
-            pass.set_pipeline(&launch.kernel.pipeline);
-            pass.set_bind_group(0, &launch.bind_group, &[]);
-            let [x, y, z] = launch.grid;
-            pass.dispatch_workgroups(x, y, z);
+            launch.record(&mut pass);
         }
         self.finish(encoder)?;
-        for set in &sets {
-            let mut encoder = gpu.create_command_encoder(&Default::default());
-            encoder.resolve_query_set(set, 0..set_size, &resolve, 0);
-            encoder.copy_buffer_to_buffer(&resolve, 0, &mapped, 0, bytes);
-            self.device.queue().submit([encoder.finish()]);
-            mapped.map_async(wgpu::MapMode::Read, .., |_| {});
-            self.device.wait()?;
-            let view = mapped
-                .get_mapped_range(..)
-                .map_err(|error| Error::Device(DeviceError::Lost(format!("reading timestamps: {error}"))))?;
-            times.extend(bytemuck::pod_collect_to_vec::<u8, u64>(&view));
-            drop(view);
-            mapped.unmap();
-        }
-        let period = f64::from(self.device.timestamp_period_ns());
+        let ms = clock.read(&self.device)?;
         let graph = &self.desc.graph;
         let mut rows = Vec::with_capacity(self.launches.len());
         for (i, dispatch) in self.desc.dispatches.iter().enumerate() {
             let first = i == 0 || self.desc.dispatches[i - 1].node != dispatch.node;
-            let ticks = times[2 * i + 1].saturating_sub(times[2 * i]);
             rows.push(ProfileRow {
                 label: dispatch.label.clone(),
                 kernel: dispatch.kernel.to_string(),
-                ms: ticks as f64 * period / 1e6,
+                ms: ms[i],
                 cost: if first { node_cost(graph, &graph.nodes[dispatch.node]) } else { Cost::default() },
             });
         }
         Ok(Profile { rows })
+    }
+    /// Milliseconds that the dispatches of one node take, run `repeats` times in a row on whatever their operands hold: by the
+    /// device's clock where it has one, else by the wall's, submission and waiting included.
+    pub(crate) fn node_ms(&self, node: usize, repeats: u32) -> Result<f64> {
+        let clock = if self.device.has_timestamps() { Some(Clock::new(&self.device, 2)?) } else { None };
+        let mut encoder = self.device.wgpu().create_command_encoder(&Default::default());
+        {
+            let timestamp_writes = clock.as_ref().map(|clock| clock.writes(0));
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+            let mut pass = encoder.begin_compute_pass(&descriptor);
+            for _ in 0..repeats {
+                let launches = self.launches.iter().zip(&self.desc.dispatches);
+                launches.filter(|(_, dispatch)| dispatch.node == node).for_each(|(launch, _)| launch.record(&mut pass));
+            }
+        }
+        self.device.wait()?;
+        let begun = Instant::now();
+        self.device.queue().submit([encoder.finish()]);
+        self.device.wait()?;
+        let wall_ms = begun.elapsed().as_secs_f64() * 1e3;
+        let ms = match clock {
+            Some(clock) => clock.read(&self.device)?[0],
+            None => wall_ms,
+        };
+        Ok(ms / f64::from(repeats))
+    }
+}
+
+/// Timestamp queries in pairs, before and after a pass, with the buffers that bring them back.
+struct Clock {
+    sets: Vec<wgpu::QuerySet>,
+    set_size: u32,
+    count: u32,
+    resolve: wgpu::Buffer,
+    mapped: wgpu::Buffer,
+}
+
+impl Clock {
+    fn new(device: &Device, count: u32) -> Result<Clock> {
+        let set_size = wgpu::QUERY_SET_MAX_QUERIES.min(count.max(2)) & !1;
+        let descriptor =
+            wgpu::QuerySetDescriptor { label: Some("profile"), ty: wgpu::QueryType::Timestamp, count: set_size };
+        let sets = (0..count.div_ceil(set_size)).map(|_| device.wgpu().create_query_set(&descriptor)).collect();
+        let size = u64::from(set_size) * 8;
+        let make = |usage| {
+            let descriptor = wgpu::BufferDescriptor { label: Some("profile"), size, usage, mapped_at_creation: false };
+            device.create_buffer(&descriptor, size)
+        };
+        let resolve = make(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC)?;
+        let mapped = make(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ)?;
+        Ok(Clock { sets, set_size, count, resolve, mapped })
+    }
+
+    /// The pair of queries that begins with `query`.
+    fn writes(&self, query: u32) -> wgpu::ComputePassTimestampWrites<'_> {
+        wgpu::ComputePassTimestampWrites {
+            query_set: &self.sets[(query / self.set_size) as usize],
+            beginning_of_pass_write_index: Some(query % self.set_size),
+            end_of_pass_write_index: Some(query % self.set_size + 1),
+        }
+    }
+
+    /// Milliseconds of each pair, waiting for everything submitted.
+    fn read(&self, device: &Device) -> Result<Vec<f64>> {
+        let mut times: Vec<u64> = Vec::with_capacity(self.count as usize);
+        for set in &self.sets {
+            let mut encoder = device.wgpu().create_command_encoder(&Default::default());
+            encoder.resolve_query_set(set, 0..self.set_size, &self.resolve, 0);
+            encoder.copy_buffer_to_buffer(&self.resolve, 0, &self.mapped, 0, self.mapped.size());
+            device.queue().submit([encoder.finish()]);
+            self.mapped.map_async(wgpu::MapMode::Read, .., |_| {});
+            device.wait()?;
+            let view = self
+                .mapped
+                .get_mapped_range(..)
+                .map_err(|error| Error::Device(DeviceError::Lost(format!("reading timestamps: {error}"))))?;
+            times.extend(bytemuck::pod_collect_to_vec::<u8, u64>(&view));
+            drop(view);
+            self.mapped.unmap();
+        }
+        let period = f64::from(device.timestamp_period_ns());
+        Ok(times.chunks_exact(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 * period / 1e6).collect())
     }
 }

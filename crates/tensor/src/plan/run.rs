@@ -5,12 +5,13 @@ use super::{CompileOptions, lower, optimise};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{DeviceError, Error, Result, UsageError};
-use crate::graph::Graph;
+use crate::graph::{Graph, GraphData};
 use crate::kernel::Kernel;
 use crate::ops::BufferRef;
 use crate::params::Params;
 use crate::precision::Storage;
 use crate::shape::{from_device_order, to_device_order};
+use crate::tune::{self, TuneReport};
 use std::rc::Rc;
 
 /// Data for one feed, in PyTorch's element order.
@@ -33,6 +34,15 @@ pub(super) struct Launch {
     pub(super) grid: [u32; 3],
 }
 
+impl Launch {
+    pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.kernel.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        let [x, y, z] = self.grid;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
 /// One of the [`RING`] sets of host-visible buffers.
 struct Slot {
     staging: wgpu::Buffer,
@@ -49,6 +59,7 @@ pub struct Plan {
     store: Vec<wgpu::Buffer>,
     ring: Vec<Slot>,
     steps: u64,
+    tuned: TuneReport,
 }
 
 impl std::fmt::Debug for Plan {
@@ -86,6 +97,20 @@ impl Plan {
         options: &CompileOptions,
     ) -> Result<Plan> {
         let data = optimise(graph, options)?;
+        let (data, choices, tuned) = tune::choose(device, &data, &options.tuning)?;
+        let mut plan = Plan::compile_chosen(device, data, params, options)?;
+        plan.desc.choices = choices;
+        plan.tuned = tuned;
+        Ok(plan)
+    }
+
+    /// Compiles a graph whose algorithms are what they shall be.
+    pub(crate) fn compile_chosen(
+        device: &Device,
+        data: GraphData,
+        params: &Params,
+        options: &CompileOptions,
+    ) -> Result<Plan> {
         let desc = lower(data, params.store_layout(), device.target(), &device.info().name, options)?;
         Plan::create(device, desc, params, options)
     }
@@ -131,6 +156,7 @@ impl Plan {
             store: params.store_buffers().to_vec(),
             ring,
             steps: 0,
+            tuned: TuneReport::default(),
         };
         plan.make_launches()?;
         Ok(plan)
@@ -196,7 +222,12 @@ impl Plan {
         &self.desc
     }
 
-    /// The plan as text: every dispatch with kernel, grid, cost and bindings, and the memory.
+    /// What was measured when the plan was compiled; see [`crate::tune`].
+    pub fn tuned(&self) -> &TuneReport {
+        &self.tuned
+    }
+
+    /// The plan as text: every dispatch with kernel, grid, cost, algorithm and bindings, and the memory.
     pub fn dump(&self) -> String {
         self.desc.to_string()
     }
@@ -223,10 +254,7 @@ impl Plan {
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             for launch in &self.launches {
-                pass.set_pipeline(&launch.kernel.pipeline);
-                pass.set_bind_group(0, &launch.bind_group, &[]);
-                let [x, y, z] = launch.grid;
-                pass.dispatch_workgroups(x, y, z);
+                launch.record(&mut pass);
             }
         }
         self.finish(encoder)

@@ -16,9 +16,10 @@ use crate::loader::{LastBatch, LoaderOptions};
 use crate::precision::Precision;
 use crate::schedule::Schedule;
 use crate::step::{SgdConfig, StepOptions};
+use crate::tuning::TuningFile;
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wgrad_layers::Layer;
 use wgrad_tensor::{CompileOptions, Device, DeviceOptions};
 
@@ -88,6 +89,8 @@ pub struct Trainer {
     show: Show,
     precision: Precision,
     compile: CompileOptions,
+    tuning: TuningFile,
+    tune: Duration,
     started: Option<Instant>,
 }
 
@@ -143,6 +146,8 @@ impl Trainer {
             show: Show::Auto,
             precision: Precision::default(),
             compile: CompileOptions::default(),
+            tuning: TuningFile::default(),
+            tune: Duration::ZERO,
             started: None,
         }
     }
@@ -309,10 +314,26 @@ impl Trainer {
         self
     }
 
-    /// How the plans are compiled.
+    /// How the plans are compiled; how algorithms are chosen is said by [`Trainer::tuning`] and [`Trainer::tune`].
     #[must_use]
     pub fn compile_options(mut self, options: CompileOptions) -> Trainer {
         self.compile = options;
+        self
+    }
+
+    /// Measured choices among algorithms: those that it holds are taken, what [`Trainer::tune`] measures is added. None if
+    /// not given: the rules choose.
+    #[must_use]
+    pub fn tuning(mut self, file: TuningFile) -> Trainer {
+        self.tuning = file;
+        self
+    }
+
+    /// Times algorithms for at most so long before training begins. Zero if not given: what is chosen, and so every bit of
+    /// the result, depends on no clock.
+    #[must_use]
+    pub fn tune(mut self, budget: Duration) -> Trainer {
+        self.tune = budget;
         self
     }
 
@@ -361,11 +382,12 @@ impl Trainer {
     }
 
     fn step_options(&self, batch_size: usize) -> StepOptions {
+        let tuning = self.tuning.tuning(self.tune);
         StepOptions {
             label_smoothing: self.label_smoothing,
             sgd: self.sgd,
             precision: self.precision,
-            compile: self.compile.clone(),
+            compile: CompileOptions { tuning, ..self.compile.clone() },
             ..StepOptions::new(&self.data.train, batch_size)
         }
     }

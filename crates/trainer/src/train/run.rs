@@ -28,7 +28,7 @@ impl Trainer {
     /// absent, too small or lost; a loss or a parameter that is no number any more (the last good checkpoint stands); a
     /// folder that cannot be written at the start, or a model at the end. Logs, curves and checkpoints that cannot be
     /// written on the way are reported and end nothing.
-    pub fn run(self) -> Result<Trained, TrainError> {
+    pub fn run(mut self) -> Result<Trained, TrainError> {
         let started = self.started.unwrap_or_else(Instant::now);
         self.check()?;
         let weights = self.weights.as_deref().map(checkpoint::read).transpose()?;
@@ -39,7 +39,9 @@ impl Trainer {
         let mut params = Params::with_weights(&device, self.seed, self.precision.weights);
         let eval_batch = self.eval_batch_size.unwrap_or(self.batch_size).min(self.data.test.len());
         let train = TrainStep::new(&device, &mut params, &*self.model, &self.step_options(self.batch_size))?;
+        self.tuning.keep(train.plan())?;
         let eval = EvalStep::new(&device, &mut params, &*self.model, &self.step_options(eval_batch))?;
+        self.tuning.keep(eval.plan())?;
         let (model, classes) = (train.classes(), self.data.train.classes());
         if model != classes {
             return Err(TrainError::Classes { model, dataset: self.data.train.name.clone(), classes });
@@ -119,6 +121,7 @@ impl Trainer {
             "tier": device.target().tier.name(),
             "precision": self.precision.name(),
             "fuse": self.compile.fuse,
+            "tune_s": self.tune.as_secs_f64(),
         })
     }
 }
@@ -224,6 +227,10 @@ impl Run {
             test.dataset().len(),
             wgrad_tensor::error::mib(self.device_bytes)
         ));
+        let tuned = self.train.plan().tuned();
+        if tuned.from_table + tuned.contests.len() > 0 {
+            self.progress.message(&tuned.summary());
+        }
         if let Some(files) = &self.files {
             files.write("run.json", &format!("{settings:#}\n"))?;
             self.progress.message(&format!("results in {}", files.folder.display()));

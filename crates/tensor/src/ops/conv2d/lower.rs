@@ -14,7 +14,7 @@ pub(super) fn forward(op: &Conv2d, cx: &mut Lower<'_>) {
         activation: op.activation,
     };
     let (x, w, y) = (cx.x(0), cx.x(1), cx.y(0));
-    match algorithm(op.algo, &g, ConvPass::Forward, cx) {
+    match ConvAlgo::resolve(op.algo, &g, ConvPass::Forward, &cx.target()) {
         ConvAlgo::Pointwise => {
             windows_product(&g, pixels_of(&g, x), w, y, (0, g.pixels()), epilogue).lower(cx, "pointwise")
         }
@@ -40,7 +40,7 @@ pub(super) fn backward_input(op: &Conv2dBackwardInput, cx: &mut Lower<'_>) {
     let Ok(g) = op.geometry(&[cx.x_desc(0), cx.x_desc(1)]) else { return };
     let (dy, w, dx) = (cx.x(0), cx.x(1), cx.y(0));
     let residual = op.residual.then(|| cx.x(2));
-    match algorithm(op.algo, &g, ConvPass::BackwardInput, cx) {
+    match ConvAlgo::resolve(op.algo, &g, ConvPass::BackwardInput, &cx.target()) {
         ConvAlgo::Pointwise => {
             let product = gradient_windows(&g, dy, w, pixels_of(&g, dx), (0, g.pixels()), (0, 1));
             Gemm { epilogue: EpilogueBuffers { residual, ..Default::default() }, ..product }.lower(cx, "pointwise");
@@ -87,7 +87,7 @@ pub(super) fn backward_input(op: &Conv2dBackwardInput, cx: &mut Lower<'_>) {
 pub(super) fn backward_weight(op: &Conv2dBackwardWeight, cx: &mut Lower<'_>) {
     let Ok(g) = op.geometry(&[cx.x_desc(0), cx.x_desc(1)]) else { return };
     let (x, dy, dw) = (cx.x(0), cx.x(1), cx.y(0));
-    match algorithm(op.algo, &g, ConvPass::BackwardWeight, cx) {
+    match ConvAlgo::resolve(op.algo, &g, ConvPass::BackwardWeight, &cx.target()) {
         ConvAlgo::Pointwise => {
             gradient_filters(&g, dy, pixels_of(&g, x), dw, (0, g.pixels())).lower(cx, "pointwise");
         }
@@ -107,11 +107,6 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, cx: &mut Lower<'_>) {
             }
         }
     }
-}
-
-fn algorithm(forced: Option<ConvAlgo>, g: &Geometry, pass: ConvPass, cx: &Lower<'_>) -> ConvAlgo {
-    let target = cx.target();
-    forced.filter(|algo| algo.supports(g, pass, &target)).unwrap_or_else(|| ConvAlgo::choose(g, pass, &target))
 }
 
 /// Rows of the window matrix that fit the workspace: at least one, at most all, in equal chunks.

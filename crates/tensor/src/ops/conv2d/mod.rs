@@ -4,6 +4,7 @@
 //! `k` sees only the input channels of its own group. Letters as in cuDNN: N,C,H,W input, K,C,R,S filter, N,K,P,Q output.
 
 mod algo;
+mod candidates;
 mod cases;
 mod geometry;
 mod lower;
@@ -14,7 +15,7 @@ pub use cases::cases;
 pub(in crate::ops) use geometry::LARGEST_SETTING;
 pub use geometry::{Conv2dConfig, Geometry};
 
-use super::{Activation, Backward, Cost, Epilogue, Lower, OpDef, View, ViewMut};
+use super::{Activation, Backward, Candidate, Cost, Epilogue, Lower, OpDef, Target, View, ViewMut};
 use crate::dtype::DType;
 use crate::graph::Value;
 use crate::shape::TensorDesc;
@@ -131,6 +132,23 @@ impl OpDef for Conv2d {
         Cost::bytes_of(x, y).with_flops(flops)
     }
 
+    fn candidates(&self, x: &[TensorDesc], target: &Target) -> Vec<Candidate> {
+        let Ok(g) = Geometry::forward(x[0].shape, x[1].shape, self.config) else { return Vec::new() };
+        candidates::of(&g, ConvPass::Forward, self.algo, target, |algo| Rc::new(Conv2d { algo, ..*self }))
+    }
+
+    fn reference_at(&self, x: &[TensorDesc], value: &dyn Fn(usize, usize) -> f64, at: usize) -> Option<f64> {
+        let g = Geometry::forward(x[0].shape, x[1].shape, self.config).ok()?;
+        let mut y = candidates::sum_at(&g, ConvPass::Forward, value, at);
+        if self.bias {
+            y += value(2, at / (g.p * g.q) % g.k);
+        }
+        if self.residual {
+            y += value(self.residual_index(), at);
+        }
+        Some(self.activation.apply(y))
+    }
+
     fn may_overwrite(&self) -> Vec<(usize, usize)> {
         // Each output element's residual is read by the invocation that writes it.
         if self.residual { vec![(self.residual_index(), 0)] } else { Vec::new() }
@@ -184,6 +202,18 @@ impl OpDef for Conv2dBackwardInput {
         Cost::bytes_of(x, y).with_flops(self.geometry(x).map_or(0.0, |g| g.flops()))
     }
 
+    fn candidates(&self, x: &[TensorDesc], target: &Target) -> Vec<Candidate> {
+        let Ok(g) = self.geometry(x) else { return Vec::new() };
+        candidates::of(&g, ConvPass::BackwardInput, self.algo, target, |algo| {
+            Rc::new(Conv2dBackwardInput { algo, ..*self })
+        })
+    }
+
+    fn reference_at(&self, x: &[TensorDesc], value: &dyn Fn(usize, usize) -> f64, at: usize) -> Option<f64> {
+        let dx = candidates::sum_at(&self.geometry(x).ok()?, ConvPass::BackwardInput, value, at);
+        Some(if self.residual { dx + value(2, at) } else { dx })
+    }
+
     fn may_overwrite(&self) -> Vec<(usize, usize)> {
         // Each element's residual is read by the invocation that writes it.
         if self.residual { vec![(2, 0)] } else { Vec::new() }
@@ -230,6 +260,17 @@ impl OpDef for Conv2dBackwardWeight {
 
     fn cost(&self, x: &[TensorDesc], y: &[TensorDesc]) -> Cost {
         Cost::bytes_of(x, y).with_flops(self.geometry(x).map_or(0.0, |g| g.flops()))
+    }
+
+    fn candidates(&self, x: &[TensorDesc], target: &Target) -> Vec<Candidate> {
+        let Ok(g) = self.geometry(x) else { return Vec::new() };
+        candidates::of(&g, ConvPass::BackwardWeight, self.algo, target, |algo| {
+            Rc::new(Conv2dBackwardWeight { algo, ..*self })
+        })
+    }
+
+    fn reference_at(&self, x: &[TensorDesc], value: &dyn Fn(usize, usize) -> f64, at: usize) -> Option<f64> {
+        Some(candidates::sum_at(&self.geometry(x).ok()?, ConvPass::BackwardWeight, value, at))
     }
 }
 
