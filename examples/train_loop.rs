@@ -26,7 +26,11 @@ fn main() -> anyhow::Result<()> {
     // Two traces of one model over one store of parameters.
     let device = args.device.open()?;
     let mut params = Params::new(&device, args.seed);
-    let options = StepOptions { label_smoothing: 0.05, ..StepOptions::new(&splits.train, args.batch_size) };
+    let options = StepOptions {
+        label_smoothing: 0.05,
+        compile: args.compile_options(),
+        ..StepOptions::new(&splits.train, args.batch_size)
+    };
     let mut train = TrainStep::new(&device, &mut params, &model, &options)?;
     let mut eval = EvalStep::new(&device, &mut params, &model, &options)?;
     if let Some(path) = &args.weights {

@@ -4,4 +4,5 @@ pub mod differentiate;
 pub mod fuse;
 pub mod memory;
 pub mod quantize;
+pub mod recompute;
 pub mod schedule;

@@ -26,16 +26,8 @@ pub fn lower(
     adapter: &str,
     options: &CompileOptions,
 ) -> Result<PlanDesc> {
-    let mut lowering = Lowering::new(graph, target, options.storage);
-    lowering.find_params(store);
-    lowering.find_gradients();
-    // Before recording, so that an operation sees which of its results lie in flat buffers.
-    lowering.find_write_backs();
-    let (mut dispatches, workspaces) = lowering.record();
     let mut kernels = Kernels::default();
-    let policy = &options.storage;
-    lowering.storage = storage::choose(&lowering.graph, &lowering.root, &dispatches, &mut kernels, store, policy)?;
-    lowering.place_flat();
+    let (mut lowering, mut dispatches, workspaces) = Lowering::recorded(graph, store, target, options, &mut kernels)?;
     lowering.check_limits(&dispatches, &workspaces, adapter)?;
     let (feeds, feed_bytes) = lowering.place_feeds();
     let (unshared_bytes, live) = lowering.place_temporaries(&dispatches, &workspaces);
@@ -61,6 +53,25 @@ pub fn lower(
         unshared_bytes,
         live_peak_bytes: live,
     })
+}
+
+/// Bytes of the slots that [`lower`] would make for a scheduled graph: activations, their gradients and workspaces.
+/// `kernels` are kept between calls.
+///
+/// # Errors
+/// A kernel that cannot be read, a parameter that cannot be stored as its new value.
+pub(super) fn temporary_bytes(
+    graph: GraphData,
+    store: &StoreLayout,
+    target: Target,
+    options: &CompileOptions,
+    kernels: &mut Kernels,
+) -> Result<u64> {
+    let (mut lowering, dispatches, workspaces) = Lowering::recorded(graph, store, target, options, kernels)?;
+    lowering.place_feeds();
+    let first = lowering.buffers.len();
+    lowering.place_temporaries(&dispatches, &workspaces);
+    Ok(lowering.buffers[first..].iter().map(|buffer| buffer.bytes).sum())
 }
 
 /// A storage binding of a dispatch, resolved.
@@ -134,6 +145,26 @@ impl Lowering {
     /// How a tensor, view or root, is stored.
     fn storage(&self, id: TensorId) -> Storage {
         self.storage.get(&self.root[id.0]).copied().unwrap_or_default()
+    }
+
+    /// Records all dispatches, after everything with a fixed home has been placed.
+    fn recorded(
+        graph: GraphData,
+        store: &StoreLayout,
+        target: Target,
+        options: &CompileOptions,
+        kernels: &mut Kernels,
+    ) -> Result<(Lowering, Vec<Dispatch>, Vec<usize>)> {
+        let mut lowering = Lowering::new(graph, target, options.storage);
+        lowering.find_params(store);
+        lowering.find_gradients();
+        // Before recording, so that an operation sees which of its results lie in flat buffers.
+        lowering.find_write_backs();
+        let (dispatches, workspaces) = lowering.record();
+        let policy = &options.storage;
+        lowering.storage = storage::choose(&lowering.graph, &lowering.root, &dispatches, kernels, store, policy)?;
+        lowering.place_flat();
+        Ok((lowering, dispatches, workspaces))
     }
 
     fn bytes(&self, id: TensorId) -> u64 {
@@ -463,7 +494,7 @@ impl Lowering {
             };
             let rounding = if writes { rounding } else { Rounding::Nearest };
             if rounding == Rounding::Stochastic {
-                stream = Some(id.0 as u32);
+                stream = Some(self.graph.first(id).0 as u32);
             }
             stored.push((name, Stored { storage, rounding }));
         }

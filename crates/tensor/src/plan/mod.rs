@@ -2,7 +2,7 @@
 //!
 //! [`Plan::compile`] takes a traced [`Graph`] through the passes (fusion, scheduling, lowering, memory planning) to a
 //! [`PlanDesc`], which is plain data, and then creates its buffers, pipelines and bind groups. [`Plan::run`] re-encodes
-//! the list of dispatches, submits once, and creates no wgpu object but its encoder.
+//! the list of dispatches, submits it, and creates no wgpu object but its encoders.
 
 mod desc;
 mod lower;
@@ -15,10 +15,13 @@ pub use lower::lower;
 pub use profile::{Profile, ProfileRow};
 pub use run::{Feed, Plan, Ticket};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, UsageError};
 use crate::graph::{Graph, GraphData};
-use crate::passes::{fuse, schedule};
+use crate::ops::Target;
+use crate::params::layout::StoreLayout;
+use crate::passes::{fuse, recompute, schedule};
 use crate::precision::StoragePolicy;
+use std::cell::RefCell;
 
 /// How to compile.
 #[derive(Clone, Debug)]
@@ -27,13 +30,25 @@ pub struct CompileOptions {
     pub fuse: bool,
     /// What is stored in 16 bits, and how it is rounded.
     pub storage: StoragePolicy,
+    /// Most bytes that temporaries may take: activations, their gradients, workspaces. What does not fit is computed again
+    /// in the backward pass, with the same bits; see [`crate::passes::recompute`]. `None`: nothing is computed twice.
+    pub temporary_bytes: Option<u64>,
+    /// Parts in which a step is submitted, at least 1. More let the device start while the host still encodes, which shortens
+    /// a step that the host waits for; steps that are handed in ahead overlap with their predecessors anyway.
+    pub submissions: usize,
     /// Fill every buffer of temporaries with NaN and put guard words behind it (tests).
     pub poison_memory: bool,
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { fuse: true, storage: StoragePolicy::default(), poison_memory: false }
+        CompileOptions {
+            fuse: true,
+            storage: StoragePolicy::default(),
+            temporary_bytes: None,
+            submissions: 1,
+            poison_memory: false,
+        }
     }
 }
 
@@ -49,4 +64,21 @@ pub fn optimise(graph: &Graph, options: &CompileOptions) -> Result<GraphData> {
     }
     let data = schedule::schedule(&data).map_err(Error::Shape)?;
     if options.fuse { Ok(schedule::schedule(&fuse::fuse(&data)).map_err(Error::Shape)?) } else { Ok(data) }
+}
+
+/// Makes the temporaries of an optimised graph fit [`CompileOptions::temporary_bytes`] by computing some of them again.
+///
+/// # Errors
+/// [`UsageError::Budget`] with the least bytes that were found, if they do not fit; as [`lower`].
+pub fn fit(data: GraphData, store: &StoreLayout, target: Target, options: &CompileOptions) -> Result<GraphData> {
+    let Some(budget_bytes) = options.temporary_bytes else { return Ok(data) };
+    let kernels = RefCell::default();
+    let plan =
+        |graph: &GraphData| lower::temporary_bytes(graph.clone(), store, target, options, &mut kernels.borrow_mut());
+    plan(&data)?;
+    let found = recompute::recompute(&data, budget_bytes, &|graph| plan(graph).unwrap_or(u64::MAX));
+    if found.bytes > budget_bytes {
+        return Err(Error::Usage(UsageError::Budget { budget_bytes, least_bytes: found.bytes }));
+    }
+    Ok(schedule::schedule(&found.graph).map_err(Error::Shape)?)
 }

@@ -1,7 +1,7 @@
 //! Executing a plan.
 
 use super::desc::{Place, PlanDesc, RING};
-use super::{CompileOptions, lower, optimise};
+use super::{CompileOptions, fit, lower, optimise};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{DeviceError, Error, Result, UsageError};
@@ -49,6 +49,7 @@ pub struct Plan {
     store: Vec<wgpu::Buffer>,
     ring: Vec<Slot>,
     steps: u64,
+    submissions: usize,
 }
 
 impl std::fmt::Debug for Plan {
@@ -86,6 +87,7 @@ impl Plan {
         options: &CompileOptions,
     ) -> Result<Plan> {
         let data = optimise(graph, options)?;
+        let data = fit(data, params.store_layout(), device.target(), options)?;
         let desc = lower(data, params.store_layout(), device.target(), &device.info().name, options)?;
         Plan::create(device, desc, params, options)
     }
@@ -131,6 +133,7 @@ impl Plan {
             store: params.store_buffers().to_vec(),
             ring,
             steps: 0,
+            submissions: options.submissions.max(1),
         };
         plan.make_launches()?;
         Ok(plan)
@@ -213,16 +216,23 @@ impl Plan {
         (owned + ring, self.buffers.len() + 2 * self.ring.len())
     }
 
-    /// Runs the plan once: copies the feeds to the device, encodes all dispatches, submits. Returns without waiting for
+    /// Runs the plan once: copies the feeds to the device, encodes all dispatches, submits (in parts, if
+    /// [`CompileOptions::submissions`] says so). Returns without waiting for
     /// the device, except for the step that used the same staging buffers, three runs ago.
     ///
     /// # Errors
     /// A feed that is missing, unknown, or of another length or type; a lost device.
     pub fn run<N: AsRef<str>>(&mut self, feeds: &[(N, Feed<'_>)]) -> Result<Ticket> {
         let mut encoder = self.begin(feeds)?;
-        {
+        let share = self.launches.len().div_ceil(self.submissions).max(1);
+        for (i, launches) in self.launches.chunks(share).enumerate() {
+            if i > 0 {
+                // The device starts on what is encoded while the rest is being encoded. One queue keeps the order.
+                let next = self.device.wgpu().create_command_encoder(&Default::default());
+                self.device.queue().submit([std::mem::replace(&mut encoder, next).finish()]);
+            }
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            for launch in &self.launches {
+            for launch in launches {
                 pass.set_pipeline(&launch.kernel.pipeline);
                 pass.set_bind_group(0, &launch.bind_group, &[]);
                 let [x, y, z] = launch.grid;

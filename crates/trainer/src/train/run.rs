@@ -119,6 +119,7 @@ impl Trainer {
             "tier": device.target().tier.name(),
             "precision": self.precision.name(),
             "fuse": self.compile.fuse,
+            "temporary_bytes": self.compile.temporary_bytes,
         })
     }
 }
