@@ -33,6 +33,9 @@ pub struct CompileOptions {
     /// Most bytes that temporaries may take: activations, their gradients, workspaces. What does not fit is computed again
     /// in the backward pass, with the same bits; see [`crate::passes::recompute`]. `None`: nothing is computed twice.
     pub temporary_bytes: Option<u64>,
+    /// Order independent branches side by side and give them no buffer in common, so that no barrier stands between them.
+    /// Takes more memory; see [`crate::passes::memory`].
+    pub overlap: bool,
     /// Parts in which a step is submitted, at least 1. More let the device start while the host still encodes, which shortens
     /// a step that the host waits for; steps that are handed in ahead overlap with their predecessors anyway.
     pub submissions: usize,
@@ -46,6 +49,7 @@ impl Default for CompileOptions {
             fuse: true,
             storage: StoragePolicy::default(),
             temporary_bytes: None,
+            overlap: false,
             submissions: 1,
             poison_memory: false,
         }
@@ -63,7 +67,8 @@ pub fn optimise(graph: &Graph, options: &CompileOptions) -> Result<GraphData> {
         data.ensure_rng();
     }
     let data = schedule::schedule(&data).map_err(Error::Shape)?;
-    if options.fuse { Ok(schedule::schedule(&fuse::fuse(&data)).map_err(Error::Shape)?) } else { Ok(data) }
+    let data = if options.fuse { schedule::schedule(&fuse::fuse(&data)).map_err(Error::Shape)? } else { data };
+    Ok(if options.overlap { schedule::side_by_side(&data) } else { data })
 }
 
 /// Makes the temporaries of an optimised graph fit [`CompileOptions::temporary_bytes`] by computing some of them again.

@@ -1,4 +1,4 @@
-//! Recomputation on the device: half the memory, the same bits.
+//! How a plan is compiled changes its memory and its time, but no bit of what it computes.
 
 mod common;
 
@@ -9,7 +9,7 @@ use wgrad_trainer::{SgdConfig, StepOptions, TrainStep};
 
 const BATCH: usize = 16;
 
-fn options(temporary_bytes: Option<u64>) -> StepOptions {
+fn options(compile: CompileOptions) -> StepOptions {
     StepOptions {
         batch_size: BATCH,
         channels: 3,
@@ -20,14 +20,14 @@ fn options(temporary_bytes: Option<u64>) -> StepOptions {
         label_smoothing: 0.0,
         sgd: SgdConfig::default(),
         logits: false,
-        compile: CompileOptions { temporary_bytes, ..CompileOptions::default() },
+        compile,
     }
 }
 
 /// Bytes of the temporaries, and everything that twelve steps leave behind.
-fn train(device: &Device, net: &dyn Layer, temporary_bytes: Option<u64>) -> (u64, Vec<(String, Vec<u32>)>) {
+fn train(device: &Device, net: &dyn Layer, compile: CompileOptions) -> (u64, Vec<(String, Vec<u32>)>) {
     let mut params = Params::new(device, 3);
-    let mut step = TrainStep::new(device, &mut params, net, &options(temporary_bytes)).expect("compiles");
+    let mut step = TrainStep::new(device, &mut params, net, &options(compile)).expect("compiles");
     let desc = step.plan().desc();
     assert_eq!(step.plan().created().0, desc.planned_bytes(), "planned and created bytes differ");
     let temporaries = desc.buffers.iter().filter(|b| b.label.starts_with("slot")).map(|b| b.bytes).sum();
@@ -42,8 +42,9 @@ fn train(device: &Device, net: &dyn Layer, temporary_bytes: Option<u64>) -> (u64
 
 fn half_is_bit_equal(net: &dyn Layer) {
     let device = device();
-    let (bytes, expected) = train(&device, net, None);
-    let (fewer, got) = train(&device, net, Some(bytes / 2));
+    let (bytes, expected) = train(&device, net, CompileOptions::default());
+    let half = CompileOptions { temporary_bytes: Some(bytes / 2), ..CompileOptions::default() };
+    let (fewer, got) = train(&device, net, half);
     assert!(fewer <= bytes / 2, "{fewer} of {bytes} bytes");
     assert!(expected.iter().all(|(_, bits)| bits.iter().all(|&bits| f32::from_bits(bits).is_finite())));
     assert!(got == expected, "half the memory gives other bits");
@@ -59,4 +60,17 @@ fn dropout_and_statistics_are_those_of_the_first_pass() {
     let block = |c: usize| (Conv2d::new(c, 8, 3).padding(1).bias(false), BatchNorm2d::new(8), Relu, Dropout::new(0.2));
     let blocks = (block(3), block(8), block(8), block(8), block(8), block(8));
     half_is_bit_equal(&(blocks, (block(8), block(8)), Flatten, Linear::new(8 * 1024, 10)));
+}
+
+#[test]
+fn submissions_and_overlap_change_no_bit() {
+    let net = models::by_name("resnet8", 3, 10).expect("a name of the zoo");
+    let device = device();
+    let (_, expected) = train(&device, &net, CompileOptions::default());
+    for submissions in [2, 5, 100_000] {
+        let (_, got) = train(&device, &net, CompileOptions { submissions, ..CompileOptions::default() });
+        assert!(got == expected, "{submissions} submissions");
+    }
+    let (_, got) = train(&device, &net, CompileOptions { overlap: true, ..CompileOptions::default() });
+    assert!(got == expected, "overlap");
 }
