@@ -5,7 +5,7 @@ mod common;
 use common::{bits, device};
 use wgrad_layers::{BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, Relu, models};
 use wgrad_tensor::{CompileOptions, Device, Params};
-use wgrad_trainer::{SgdConfig, StepOptions, TrainStep};
+use wgrad_trainer::{Precision, SgdConfig, StepOptions, TrainStep};
 
 const BATCH: usize = 16;
 
@@ -20,6 +20,7 @@ fn options(compile: CompileOptions) -> StepOptions {
         label_smoothing: 0.0,
         sgd: SgdConfig::default(),
         logits: false,
+        precision: Precision::default(),
         compile,
     }
 }
