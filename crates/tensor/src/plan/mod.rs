@@ -36,8 +36,8 @@ pub struct CompileOptions {
     /// Order independent branches side by side and give them no buffer in common, so that no barrier stands between them.
     /// Takes more memory; see [`crate::passes::memory`].
     pub overlap: bool,
-    /// Parts in which a step is submitted, at least 1. More let the device start while the host still encodes, which shortens
-    /// a step that the host waits for; steps that are handed in ahead overlap with their predecessors anyway.
+    /// Parts in which a step is submitted, at least 1. More let the device start while the host still encodes; a step
+    /// that is handed in ahead overlaps with its predecessor anyway. Whether it pays has not been measured.
     pub submissions: usize,
     /// Fill every buffer of temporaries with NaN and put guard words behind it (tests).
     pub poison_memory: bool,
