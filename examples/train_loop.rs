@@ -26,7 +26,11 @@ fn main() -> anyhow::Result<()> {
     // Two traces of one model over one store of parameters.
     let device = args.device.open()?;
     let mut params = Params::new(&device, args.seed);
-    let mut options = StepOptions { label_smoothing: 0.05, ..StepOptions::new(&splits.train, args.batch_size) };
+    let mut options = StepOptions {
+        label_smoothing: 0.05,
+        compile: args.compile_options(),
+        ..StepOptions::new(&splits.train, args.batch_size)
+    };
     let mut tuning = args.tuning_file()?;
     options.compile.tuning = tuning.tuning(args.tune_budget()?);
     let mut train = TrainStep::new(&device, &mut params, &model, &options)?;

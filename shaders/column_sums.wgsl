@@ -1,23 +1,25 @@
-// computes: sums over the rows of a matrix: sum dy (bias.backward), and with BATCH_NORM also sum dy * (x - mean).
+// computes: sums over the rows of a matrix: sum dy (bias.backward), and with BATCH_NORM also sum dy * (x - mean). With
+//   ACTIVATED dy is first multiplied by the derivative of an activation at `known`.
 //   One pass writes the sums of blocks of rows to `partial`; with COMBINE the sums of those; with FINAL the end result:
-//   dbias = sum dy and dweight = sum dy * (x - mean) / sqrt(variance + eps)
+//   dbias = sum dy and dweight = sum dy * (x - mean) / sqrt(variance + eps); with SUMS both once more, side by side
 // source: Ioffe & Szegedy, arXiv:1502.03167; a fixed tree, so that the result has the same bits every time
-// bindings: dy x T[rows, columns], mean variance dbias dweight T[columns],
+// bindings: dy x known T[rows, columns], mean variance dbias dweight T[columns], sums T[2, columns],
 //   partial and partials T[planes, rows of the next pass, columns]
 // grid: blocks of rows and columns as lib/columns.wgsl says; with TREE the row lanes of a workgroup are merged in it
-// cost: one or two loads an element
+// cost: one to three loads an element
 #import columns
 override WG: u32 = 64u;
 
 struct Args {
   rows: u32, columns: u32, column_lanes: u32, row_lanes: u32, block_rows: u32, column_blocks: u32,
-  tree: u32, parts: u32, eps: f32,
+  tree: u32, parts: u32, eps: f32, slope: f32,
 }
 @group(0) @binding(0) var<uniform> args: Args;
 #ifdef COMBINE
 @group(0) @binding(1) var<storage, read> partials: array<T>;
 #else
 @group(0) @binding(2) var<storage, read> dy: array<T>;
+#import gradient
 #ifdef BATCH_NORM
 @group(0) @binding(3) var<storage, read> x: array<T>;
 @group(0) @binding(4) var<storage, read> mean: array<T>;
@@ -28,6 +30,9 @@ struct Args {
 #ifdef BATCH_NORM
 @group(0) @binding(6) var<storage, read_write> dweight: array<T>;
 @group(0) @binding(7) var<storage, read> variance: array<T>;
+#endif
+#ifdef SUMS
+@group(0) @binding(9) var<storage, read_write> sums: array<T>;
 #endif
 #else
 @group(0) @binding(8) var<storage, read_write> partial: array<T>;
@@ -60,8 +65,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   let center = mean[min(w.column, args.columns - 1u)];
 #endif
   for (; at + w.step < w.end; at += 2u * w.step) {
-    let dy0 = dy[at];
-    let dy1 = dy[at + w.step];
+    let dy0 = gradient(at);
+    let dy1 = gradient(at + w.step);
     r_plain0 += dy0;
     r_plain1 += dy1;
 #ifdef BATCH_NORM
@@ -70,9 +75,10 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 #endif
   }
   if (at < w.end) {
-    r_plain0 += dy[at];
+    let dy0 = gradient(at);
+    r_plain0 += dy0;
 #ifdef BATCH_NORM
-    r_weighted0 += dy[at] * (x[at] - center);
+    r_weighted0 += dy0 * (x[at] - center);
 #endif
   }
 #endif
@@ -106,7 +112,12 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 #ifdef FINAL
   dbias[w.column] = plain;
 #ifdef BATCH_NORM
-  dweight[w.column] = weighted / sqrt(variance[w.column] + args.eps);
+  weighted /= sqrt(variance[w.column] + args.eps);
+  dweight[w.column] = weighted;
+#endif
+#ifdef SUMS
+  sums[w.column] = plain;
+  sums[args.columns + w.column] = weighted;
 #endif
 #else
   partial[part * args.columns + w.column] = plain;

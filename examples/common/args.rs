@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use wgrad::layers::{Layer, models};
-use wgrad::tensor::{Device, DeviceOptions, Tier};
+use wgrad::tensor::{CompileOptions, Device, DeviceOptions, Tier};
 use wgrad::trainer::{Output, Precision, Trained, Trainer, TuningFile, tuning};
 
 /// Which device to run on.
@@ -56,6 +56,10 @@ pub(crate) struct Args {
     /// Numbers to compute with: f32, mixed-f16, mixed-bf16, bf16-sr, … ; docs/precision.md lists them
     #[arg(long, default_value = "f32")]
     pub(crate) precision: Precision,
+    /// Most memory for activations and their gradients in MiB; what does not fit is computed twice, with the same result
+    /// [default: as much as it takes]
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory: Option<u64>,
     /// Checkpoint or model file of the same network to start from [default: fresh weights]
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
@@ -125,6 +129,7 @@ impl Args {
         let trainer = trainer
             .device_options(self.device.options())
             .precision(self.precision)
+            .compile_options(self.compile_options())
             .threads(self.threads)
             .seed(self.seed)
             .output(self.output())
@@ -136,6 +141,11 @@ impl Args {
             None => trainer,
         };
         Ok(trainer.run()?)
+    }
+
+    /// How plans are compiled.
+    pub(crate) fn compile_options(&self) -> CompileOptions {
+        CompileOptions { temporary_bytes: self.memory.map(|mib| mib << 20), ..CompileOptions::default() }
     }
 
     /// The network that was asked for.

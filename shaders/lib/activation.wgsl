@@ -10,23 +10,27 @@ fn normal_cdf(x: vec4f) -> vec4f {
   return select(half_tail, 1.0 - half_tail, x > vec4f(0.0));
 }
 
-fn activate(x: vec4f, slope: f32) -> vec4f {
+fn activate(x: vec4f, slope: f32) -> vec4f { return activate_as(ACT, x, slope); }
+
+fn activate_as(code: u32, x: vec4f, slope: f32) -> vec4f {
   // A NaN stays one, as in PyTorch; max would hide it.
-  if (ACT == 1u) { return select(x, vec4f(0.0), x < vec4f(0.0)); }
-  if (ACT == 2u) { return select(x * slope, x, x > vec4f(0.0)); }
-  if (ACT == 3u) { return 1.0 / (1.0 + exp(-x)); }
+  if (code == 1u) { return select(x, vec4f(0.0), x < vec4f(0.0)); }
+  if (code == 2u) { return select(x * slope, x, x > vec4f(0.0)); }
+  if (code == 3u) { return 1.0 / (1.0 + exp(-x)); }
   // tanh through exp of a non-positive argument: no overflow, and the same in every driver.
-  if (ACT == 4u) { let e = exp(-2.0 * abs(x)); return sign(x) * ((1.0 - e) / (1.0 + e)); }
-  if (ACT == 5u) { return x * normal_cdf(x); }
+  if (code == 4u) { let e = exp(-2.0 * abs(x)); return sign(x) * ((1.0 - e) / (1.0 + e)); }
+  if (code == 5u) { return x * normal_cdf(x); }
   return x;
 }
 
 // The derivative, from the output for ACT 0 to 4 and from the input for GELU.
-fn activate_derivative(xy: vec4f, slope: f32) -> vec4f {
-  if (ACT == 1u) { return select(vec4f(0.0), vec4f(1.0), xy > vec4f(0.0)); }
-  if (ACT == 2u) { return select(vec4f(slope), vec4f(1.0), xy > vec4f(0.0)); }
-  if (ACT == 3u) { return xy * (1.0 - xy); }
-  if (ACT == 4u) { return 1.0 - xy * xy; }
-  if (ACT == 5u) { return normal_cdf(xy) + xy * 0.39894228 * exp(-0.5 * xy * xy); }
+fn activate_derivative(xy: vec4f, slope: f32) -> vec4f { return derivative_as(ACT, xy, slope); }
+
+fn derivative_as(code: u32, xy: vec4f, slope: f32) -> vec4f {
+  if (code == 1u) { return select(vec4f(0.0), vec4f(1.0), xy > vec4f(0.0)); }
+  if (code == 2u) { return select(vec4f(slope), vec4f(1.0), xy > vec4f(0.0)); }
+  if (code == 3u) { return xy * (1.0 - xy); }
+  if (code == 4u) { return 1.0 - xy * xy; }
+  if (code == 5u) { return normal_cdf(xy) + xy * 0.39894228 * exp(-0.5 * xy * xy); }
   return vec4f(1.0);
 }

@@ -189,6 +189,18 @@ pub enum UsageError {
         /// Value.
         got: String,
     },
+    /// Temporaries do not fit the bytes that were allowed, whatever is computed twice.
+    #[error(
+        "temporaries may take {budget_bytes} bytes ({}), but at least {least_bytes} ({}) are needed even with recomputation; \
+         allow more or make the batch smaller",
+        mib(*budget_bytes), mib(*least_bytes)
+    )]
+    Budget {
+        /// Bytes allowed.
+        budget_bytes: u64,
+        /// The least that was found.
+        least_bytes: u64,
+    },
     /// An operation that has no gradient stands between the loss and a parameter.
     #[error("{path}: {op} has no gradient, but a parameter below it needs one")]
     NotDifferentiable {

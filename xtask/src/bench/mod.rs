@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// Kernels: base or cpu [default: as the adapter suggests]
     #[arg(long, value_parser = ["base", "cpu"])]
     tier: Option<String>,
+    /// With `step`: most MiB for activations and their gradients; what does not fit is computed twice
+    #[arg(long, value_name = "MIB")]
+    memory: Option<f64>,
     /// With `step`: also print the time of every dispatch
     #[arg(long)]
     profile: bool,
@@ -134,7 +137,10 @@ fn step(device: &Device, args: &Args, started: Instant) -> Result<()> {
         sgd: SgdConfig { momentum: 0.9, weight_decay: 1e-4, ..SgdConfig::default() },
         logits: false,
         precision: Precision::default(),
-        compile: CompileOptions::default(),
+        compile: CompileOptions {
+            temporary_bytes: args.memory.map(|mib| (mib * f64::from(1 << 20)) as u64),
+            ..CompileOptions::default()
+        },
     };
     let mut step = TrainStep::new(device, &mut params, &model, &options)?;
     let pixels: Vec<u32> = (0..args.batch as u32 * 1024).map(|i| i.wrapping_mul(0x9e37_79b9) >> 8).collect();

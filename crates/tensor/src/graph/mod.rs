@@ -98,6 +98,8 @@ pub struct GraphData {
     pub flat_gradients: Vec<(TensorId, TensorId)>,
     /// The first tensor of the backward pass; what is traced before it is the forward pass.
     pub first_gradient: Option<TensorId>,
+    /// Results that are computed a second time, by the first: the same bits in the same storage.
+    pub repeats: HashMap<TensorId, TensorId>,
     /// What did not fit.
     pub errors: Vec<ShapeError>,
 }
@@ -140,6 +142,11 @@ impl GraphData {
             let (desc, origin) = (TensorDesc::u32([4]), Origin::Feed(RNG_FEED.to_string()));
             self.tensors.push(TensorInfo { desc, origin });
         }
+    }
+
+    /// The tensor whose value this one repeats, or itself.
+    pub fn first(&self, id: TensorId) -> TensorId {
+        self.repeats.get(&id).copied().unwrap_or(id)
     }
 
     /// Whose storage each tensor has: its own, or for a view that of what it views in the end. Two tensors are the same

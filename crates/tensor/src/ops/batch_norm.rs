@@ -6,7 +6,7 @@ use super::bias::{channel_shapes, check_channels, for_each_channel};
 use super::columns::{Columns, rows_and_columns};
 use super::{Activation, Backward, BufId, Case, CaseInput, Cost, Epilogue, Fill, Lower, OpDef, View, ViewMut};
 use crate::dtype::DType;
-use crate::graph::Value;
+use crate::graph::{TensorId, Value};
 use crate::shape::{Shape, TensorDesc};
 use std::rc::Rc;
 
@@ -161,7 +161,7 @@ impl OpDef for BatchNorm {
         if self.residual || self.activation != Activation::Identity {
             return None; // Epilogues appear after differentiation only.
         }
-        let op = BatchNormBackward { eps: self.eps, eval: false };
+        let op = BatchNormBackward { eps: self.eps, ..BatchNormBackward::default() };
         let operands = [cx.input(0), cx.input(1), cx.output(1), cx.output(2), cx.dy()];
         Some(cx.graph().apply(op, &operands).into_iter().map(Some).collect())
     }
@@ -196,6 +196,12 @@ impl OpDef for BatchNorm {
         if self.residual { vec![(3, 0), (0, 0)] } else { vec![(0, 0)] }
     }
 
+    fn again(&self, x: &[TensorId], y: &[TensorId]) -> Option<(Rc<dyn OpDef>, Vec<TensorId>)> {
+        // The last kernel alone, with the statistics that are known.
+        let op = BatchNormEval { eps: self.eps, residual: self.residual, activation: self.activation };
+        Some((Rc::new(op), [&x[..3], &y[1..], &x[3..]].concat()))
+    }
+
     fn with_epilogue(&self, next: Epilogue) -> Option<Rc<dyn OpDef>> {
         let linear = self.activation == Activation::Identity;
         let op = match next {
@@ -227,7 +233,7 @@ impl OpDef for BatchNormEval {
         if self.residual || self.activation != Activation::Identity {
             return None; // Epilogues appear after differentiation only.
         }
-        let op = BatchNormBackward { eps: self.eps, eval: true };
+        let op = BatchNormBackward { eps: self.eps, eval: true, ..BatchNormBackward::default() };
         let operands = [cx.input(0), cx.input(1), cx.input(3), cx.input(4), cx.dy()];
         let gradients = cx.graph().apply(op, &operands).into_iter().map(Some);
         // The running statistics are averages, not functions of what is learned.

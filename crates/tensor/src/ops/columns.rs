@@ -1,7 +1,7 @@
 //! How kernels that treat an image as a matrix `[N*H*W, C]` share it among invocations: not an operation, but how bias
 //! and batch norm lower. The kernels' half is `shaders/lib/columns.wgsl`.
 
-use super::{BufId, DispatchBuilder, Lower, Tier};
+use super::{Activation, BufId, DispatchBuilder, Lower, Tier};
 use crate::shape::{Shape, TensorDesc};
 
 /// One kernel's share-out of a matrix; extents of columns are in vec4s when `vector` is on.
@@ -112,12 +112,33 @@ pub(super) struct Weighted {
     pub(super) var: BufId,
     pub(super) dweight: BufId,
     pub(super) eps: f32,
+    pub(super) through: Activated,
+    /// Takes both sums once more, side by side: `[2, columns]`.
+    pub(super) sums: Option<BufId>,
+}
+
+/// An activation whose derivative a gradient is multiplied by while it is loaded (`lib/gradient.wgsl`).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Activated {
+    /// What the derivative follows from; `None`: there is no activation.
+    pub(super) known: Option<BufId>,
+    pub(super) activation: Activation,
+}
+
+impl Activated {
+    /// Binds and sets what `lib/gradient.wgsl` asks for.
+    pub(super) fn bind<'b, 'a>(self, kernel: DispatchBuilder<'b, 'a>) -> DispatchBuilder<'b, 'a> {
+        let kernel = kernel.bind_some("known", self.known).define_if(self.known.is_some(), "ACTIVATED");
+        kernel.set("ACT", self.activation.code())
+    }
 }
 
 /// Records `dbias = sum dy` over the rows of `desc`, and the weighted sum if wanted.
 pub(super) fn column_sums(cx: &mut Lower<'_>, desc: TensorDesc, dy: BufId, dbias: BufId, weighted: Option<Weighted>) {
     let first = Columns::reduce(cx, desc);
     let eps = weighted.map_or(0.0, |w| w.eps);
+    let slope = weighted.map_or(0.0, |w| w.through.activation.slope());
+    let both = weighted.and_then(|w| w.sums);
     let single = first.parts() == 1;
     let planes = if weighted.is_some() { 2 } else { 1 };
     let partial = (!single).then(|| cx.workspace(first.partial_elements(planes)));
@@ -125,16 +146,19 @@ pub(super) fn column_sums(cx: &mut Lower<'_>, desc: TensorDesc, dy: BufId, dbias
     let sums = |cx: &mut Lower<'_>, layout: Columns, combines: bool, is_last: bool| {
         let mut kernel = cx.dispatch("column_sums").part(if combines { "combine" } else { "sums" });
         kernel = kernel.define_if(combines, "COMBINE").define_if(is_last, "FINAL");
-        kernel = kernel.define_if(weighted.is_some(), "BATCH_NORM").arg("eps", eps).arg("parts", parts);
+        kernel =
+            kernel.define_if(weighted.is_some(), "BATCH_NORM").arg("eps", eps).arg("slope", slope).arg("parts", parts);
         if combines {
             kernel = kernel.bind_some("partials", partial);
         } else {
-            kernel = kernel.bind("dy", dy).bind_some("x", weighted.map(|w| w.x));
+            let through = weighted.map_or(Activated::default(), |w| w.through);
+            kernel = through.bind(kernel.bind("dy", dy)).bind_some("x", weighted.map(|w| w.x));
             kernel = kernel.bind_some("mean", weighted.map(|w| w.mean));
         }
         if is_last {
             kernel = kernel.bind("dbias", dbias).bind_some("dweight", weighted.map(|w| w.dweight));
             kernel = kernel.bind_some("variance", weighted.map(|w| w.var));
+            kernel = kernel.bind_some("sums", both).define_if(both.is_some(), "SUMS");
         } else {
             kernel = kernel.bind_some("partial", partial);
         }

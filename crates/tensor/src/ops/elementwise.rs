@@ -1,11 +1,13 @@
 //! Pointwise operations: sums, products, scaling, activations.
 
+use super::chain::Chain;
 use super::strips::launch_strips;
-use super::{Activation, Backward, Case, CaseInput, Cost, Epilogue, Fill, Lower, OpDef, View, ViewMut};
+use super::{Activation, Backward, Case, CaseInput, Cost, Epilogue, Fill, Lower, OpDef, Prologue, View, ViewMut};
 use crate::dtype::DType;
 use crate::graph::Value;
 use crate::shape::TensorDesc;
 use std::ops::{Add, Mul};
+use std::rc::Rc;
 
 /// `y = a + b` or `y = a * b`, equal shapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +32,14 @@ pub struct Activate {
     pub activation: Activation,
 }
 
-/// `dx = dy * act'(x)`, from the output `y` where the derivative follows from it, from the input for GELU.
+/// `dx = dy * act'(x)`. Operands: `dy`, and the output `y` where the derivative follows from it, the input for GELU.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ActivateBackward {
     /// The function.
     pub activation: Activation,
 }
 
-fn same_shapes(x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+pub(super) fn same_shapes(x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
     match x {
         [first, rest @ ..] if rest.iter().all(|other| other == first) => Ok(vec![*first]),
         _ => Err("both operands must have the same shape; this operation does not broadcast".to_string()),
@@ -99,7 +101,14 @@ impl OpDef for Binary {
     }
 
     fn as_epilogue(&self) -> Option<Epilogue> {
-        (*self == Binary::Add).then_some(Epilogue::Residual)
+        Some(match self {
+            Binary::Add => Epilogue::Residual,
+            Binary::Mul => Epilogue::Product,
+        })
+    }
+
+    fn with_epilogue(&self, next: Epilogue) -> Option<Rc<dyn OpDef>> {
+        Chain::of(self.as_epilogue()?, next)
     }
 }
 
@@ -135,6 +144,14 @@ impl OpDef for Scale {
     fn may_overwrite(&self) -> Vec<(usize, usize)> {
         vec![(0, 0)]
     }
+
+    fn as_epilogue(&self) -> Option<Epilogue> {
+        Some(Epilogue::Scale(self.alpha))
+    }
+
+    fn with_epilogue(&self, next: Epilogue) -> Option<Rc<dyn OpDef>> {
+        Chain::of(self.as_epilogue()?, next)
+    }
 }
 
 impl OpDef for Activate {
@@ -154,7 +171,7 @@ impl OpDef for Activate {
     fn backward<'g>(&self, cx: &Backward<'g>) -> Option<Vec<Option<Value<'g>>>> {
         let op = ActivateBackward { activation: self.activation };
         let known = if self.activation.derivative_from_output() { cx.output(0) } else { cx.input(0) };
-        Some(vec![Some(cx.graph().apply1(op, &[known, cx.dy()]))])
+        Some(vec![Some(cx.graph().apply1(op, &[cx.dy(), known]))])
     }
 
     fn lower(&self, cx: &mut Lower<'_>) {
@@ -172,6 +189,10 @@ impl OpDef for Activate {
 
     fn as_epilogue(&self) -> Option<Epilogue> {
         Some(Epilogue::Activation(self.activation))
+    }
+
+    fn with_epilogue(&self, next: Epilogue) -> Option<Rc<dyn OpDef>> {
+        Chain::of(self.as_epilogue()?, next)
     }
 
     fn may_overwrite(&self) -> Vec<(usize, usize)> {
@@ -194,20 +215,32 @@ impl OpDef for ActivateBackward {
 
     fn lower(&self, cx: &mut Lower<'_>) {
         let (n, target) = (groups_of_four(cx.y_desc(0)), cx.target());
-        let (known, dy, dx) = (cx.x(0), cx.x(1), cx.y(0));
+        let (dy, known, dx) = (cx.x(0), cx.x(1), cx.y(0));
         let kernel = cx.dispatch("activation_backward").bind("xy", known).bind("dy", dy).bind("dx", dx);
         launch_strips(kernel.arg("slope", self.activation.slope()).set("ACT", self.activation.code()), &target, n);
     }
 
     fn reference(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
         for (i, dx) in y[0].data.iter_mut().enumerate() {
-            let known = x[0].data[i];
-            *dx = x[1].data[i] * self.activation.derivative(known, known);
+            let known = x[1].data[i];
+            *dx = x[0].data[i] * self.activation.derivative(known, known);
         }
     }
 
     fn may_overwrite(&self) -> Vec<(usize, usize)> {
-        vec![(1, 0), (0, 0)]
+        vec![(0, 0), (1, 0)]
+    }
+
+    fn as_epilogue(&self) -> Option<Epilogue> {
+        Some(Epilogue::Derivative(self.activation))
+    }
+
+    fn with_epilogue(&self, next: Epilogue) -> Option<Rc<dyn OpDef>> {
+        Chain::of(self.as_epilogue()?, next)
+    }
+
+    fn as_prologue(&self) -> Option<Prologue> {
+        Some(Prologue::Derivative(self.activation))
     }
 }
 
@@ -304,7 +337,7 @@ pub fn cases() -> Vec<Case> {
         for activation in activations.into_iter().skip(i % 2) {
             let name = format!("{activation:?} {shape}");
             cases.push(Case::new(&name, Activate { activation }, [away]));
-            cases.push(Case::new(name, ActivateBackward { activation }, [away, normal]));
+            cases.push(Case::new(name, ActivateBackward { activation }, [normal, away]));
         }
     }
     cases

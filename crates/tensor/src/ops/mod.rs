@@ -19,7 +19,7 @@ pub use activation::Activation;
 pub use case::{Case, CaseInput, Fill};
 pub(crate) use lower::node_cost;
 pub use lower::{Arg, BufId, BufferRef, Dispatch, DispatchBuilder, FlatPlace, Lower, Target, Tier};
-pub use op_def::{Backward, Candidate, Cost, Epilogue, OpDef, View, ViewMut};
+pub use op_def::{Backward, Candidate, Cost, Epilogue, OpDef, Prologue, View, ViewMut};
 
 /// One line of the registry.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +44,7 @@ ops! {
     batch_norm,
     batch_norm_backward,
     bias,
+    chain,
     concat,
     conv2d,
     cross_entropy,

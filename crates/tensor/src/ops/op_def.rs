@@ -3,7 +3,7 @@
 use super::Activation;
 use super::lower::{Lower, Target};
 use crate::dtype::DType;
-use crate::graph::{Graph, Value};
+use crate::graph::{Graph, TensorId, Value};
 use crate::shape::{Shape, TensorDesc};
 use std::any::Any;
 use std::fmt::Debug;
@@ -96,6 +96,25 @@ pub trait OpDef: Debug + Any {
         None
     }
 
+    /// This operation seen as the first touch of another one: what it does to its first operand, if that is one of the
+    /// things a prologue can do. Its other operands are appended to those of the other operation.
+    fn as_prologue(&self) -> Option<Prologue> {
+        None
+    }
+
+    /// This operation with `before` applied to operand `i` whenever a kernel loads it, if its kernels can do that.
+    fn with_prologue(&self, i: usize, before: Prologue) -> Option<Rc<dyn OpDef>> {
+        let _ = (i, before);
+        None
+    }
+
+    /// How to compute the first result a second time when the others are still there: the operation and its operands, picked
+    /// from the operands `x` and the results `y` of this node. The bits must be the same. `None`: as it was done first.
+    fn again(&self, x: &[TensorId], y: &[TensorId]) -> Option<(Rc<dyn OpDef>, Vec<TensorId>)> {
+        let _ = (x, y);
+        None
+    }
+
     /// Whether the device may give other values than `reference` by design (random fills drawn through `log` and `cos`
     /// of the driver keep their distribution, not their last bits). `None`: the case's own tolerance holds.
     fn tolerance(&self) -> Option<f64> {
@@ -110,8 +129,33 @@ pub enum Epilogue {
     Bias,
     /// Adds a tensor of the same shape; the sum is symmetric.
     Residual,
+    /// Multiplies by a tensor of the same shape; the product is symmetric.
+    Product,
+    /// Multiplies by a number.
+    Scale(f32),
     /// Applies a function.
     Activation(Activation),
+    /// Multiplies by the derivative of a function, which follows from the second operand.
+    Derivative(Activation),
+}
+
+impl Epilogue {
+    /// Whether it brings an operand along.
+    pub fn has_operand(self) -> bool {
+        !matches!(self, Epilogue::Scale(_) | Epilogue::Activation(_))
+    }
+
+    /// Whether it is the same with its two operands swapped.
+    pub fn is_symmetric(self) -> bool {
+        matches!(self, Epilogue::Residual | Epilogue::Product)
+    }
+}
+
+/// What can be done to an operand while it is loaded; see [`OpDef::with_prologue`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Prologue {
+    /// Multiplies by the derivative of a function, which follows from the operand that comes along.
+    Derivative(Activation),
 }
 
 /// One way to compute an operation; see [`OpDef::candidates`].

@@ -3,6 +3,10 @@
 //! wgpu tracks use per whole buffer, so temporaries live in **slots**, one buffer per colour of the lifetime graph. The
 //! assignment is greedy by size (Lee et al., arXiv:1907.01989, "shared objects"): the largest temporary first, each into
 //! the smallest slot none of whose tenants overlaps it.
+//!
+//! A buffer that is written after it was read or written always costs a barrier, and a barrier makes the dispatch behind it
+//! wait for all before it. Where branches shall overlap, two temporaries therefore share a slot only if every use of the one
+//! comes before the other by the operands alone ([`Dependencies`](super::schedule::Dependencies)): sharing then adds no order.
 
 /// One temporary: its size, and the first and last dispatch that touch it (inclusive).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,22 +28,26 @@ pub struct SlotPlan {
     pub slot_bytes: Vec<u64>,
 }
 
-/// Gives every temporary a slot so that no two with overlapping lifetimes share one. Deterministic.
-pub fn assign_slots(lifetimes: &[Lifetime]) -> SlotPlan {
+/// Gives every temporary a slot so that no two with overlapping lifetimes share one, nor two that `keep_apart` names by
+/// their numbers. Deterministic.
+pub fn assign_slots(lifetimes: &[Lifetime], keep_apart: &dyn Fn(usize, usize) -> bool) -> SlotPlan {
     let mut order: Vec<usize> = (0..lifetimes.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(lifetimes[i].bytes), lifetimes[i].first, i));
     let mut plan = SlotPlan { slot_of: vec![0; lifetimes.len()], slot_bytes: Vec::new() };
-    let mut tenants: Vec<Vec<Lifetime>> = Vec::new();
+    let mut tenants: Vec<Vec<usize>> = Vec::new();
     for i in order {
         let new = lifetimes[i];
-        let overlaps = |old: &Lifetime| old.first <= new.last && new.first <= old.last;
+        let clashes = |&tenant: &usize| {
+            let old = lifetimes[tenant];
+            (old.first <= new.last && new.first <= old.last) || keep_apart(tenant, i)
+        };
         // Slots were opened in order of falling size, so the last free one wastes least.
-        let slot = tenants.iter().rposition(|slot| !slot.iter().any(overlaps)).unwrap_or_else(|| {
+        let slot = tenants.iter().rposition(|slot| !slot.iter().any(clashes)).unwrap_or_else(|| {
             tenants.push(Vec::new());
             plan.slot_bytes.push(new.bytes);
             tenants.len() - 1
         });
-        tenants[slot].push(new);
+        tenants[slot].push(i);
         plan.slot_of[i] = slot;
     }
     plan
@@ -58,7 +66,7 @@ mod tests {
     use crate::philox::Stream;
 
     fn check(lifetimes: &[Lifetime]) -> SlotPlan {
-        let plan = assign_slots(lifetimes);
+        let plan = assign_slots(lifetimes, &|_, _| false);
         for (i, a) in lifetimes.iter().enumerate() {
             assert!(plan.slot_bytes[plan.slot_of[i]] >= a.bytes);
             for (j, b) in lifetimes.iter().enumerate().skip(i + 1) {

@@ -4,5 +4,6 @@ pub mod differentiate;
 pub mod fuse;
 pub mod memory;
 pub mod quantize;
+pub mod recompute;
 pub mod schedule;
 pub mod select;

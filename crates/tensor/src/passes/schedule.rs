@@ -29,6 +29,57 @@ pub fn schedule(graph: &GraphData) -> Result<GraphData, ShapeErrors> {
     if late.is_empty() { Ok(result) } else { Err(ShapeErrors(late)) }
 }
 
+/// Orders nodes by the longest chain of nodes that must come before them, so that independent branches stand side by side.
+/// Where that would let a node read a parameter after its update, the order stays as it is.
+pub fn side_by_side(graph: &GraphData) -> GraphData {
+    let mut depth = vec![0usize; graph.nodes.len()];
+    for (index, node) in graph.nodes.iter().enumerate() {
+        depth[index] = producers(graph, node).map(|producer| depth[producer] + 1).max().unwrap_or(0);
+    }
+    let mut order: Vec<usize> = (0..graph.nodes.len()).collect();
+    order.sort_by_key(|&index| depth[index]);
+    let mut result = graph.clone();
+    result.nodes = order.into_iter().map(|index| graph.nodes[index].clone()).collect();
+    renumber(&mut result);
+    if late_reads(&result).is_empty() { result } else { graph.clone() }
+}
+
+/// The nodes whose results a node takes.
+fn producers<'g>(graph: &'g GraphData, node: &'g Node) -> impl Iterator<Item = usize> + 'g {
+    node.inputs.iter().filter_map(|id| match graph.tensors[id.0].origin {
+        Origin::Node { node, .. } => Some(node),
+        _ => None,
+    })
+}
+
+/// Which nodes depend on which, through any number of others.
+#[derive(Clone, Debug)]
+pub struct Dependencies {
+    /// Bit `j` of row `i`: node `i` depends on node `j`.
+    rows: Vec<Vec<u64>>,
+}
+
+impl Dependencies {
+    /// Of a graph in topological order.
+    pub fn of(graph: &GraphData) -> Dependencies {
+        let mut rows: Vec<Vec<u64>> = Vec::with_capacity(graph.nodes.len());
+        for node in &graph.nodes {
+            let mut row = vec![0u64; graph.nodes.len().div_ceil(64)];
+            for producer in producers(graph, node) {
+                row.iter_mut().zip(&rows[producer]).for_each(|(word, more)| *word |= more);
+                row[producer / 64] |= 1 << (producer % 64);
+            }
+            rows.push(row);
+        }
+        Dependencies { rows }
+    }
+
+    /// Whether node `later` can only run after node `earlier`, or is the same.
+    pub fn ordered(&self, earlier: usize, later: usize) -> bool {
+        earlier == later || self.rows[later][earlier / 64] >> (earlier % 64) & 1 == 1
+    }
+}
+
 /// Makes the tensors' origins agree with the nodes' positions.
 pub(super) fn renumber(graph: &mut GraphData) {
     for (index, node) in graph.nodes.iter().enumerate() {

@@ -9,6 +9,7 @@ use crate::kernel::{KernelKey, Reflection, reflect, source};
 use crate::ops::{Arg, BufId, BufferRef, Dispatch, FlatPlace, Lower, Target};
 use crate::params::layout::{StoreLayout, aligned_elements};
 use crate::passes::memory::{Lifetime, assign_slots, live_peak_bytes};
+use crate::passes::schedule::Dependencies;
 use crate::passes::select::Choices;
 use crate::precision::{Rounding, Storage, StoragePolicy};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -27,16 +28,8 @@ pub fn lower(
     adapter: &str,
     options: &CompileOptions,
 ) -> Result<PlanDesc> {
-    let mut lowering = Lowering::new(graph, target, options.storage);
-    lowering.find_params(store);
-    lowering.find_gradients();
-    // Before recording, so that an operation sees which of its results lie in flat buffers.
-    lowering.find_write_backs();
-    let (mut dispatches, workspaces) = lowering.record();
     let mut kernels = Kernels::default();
-    let policy = &options.storage;
-    lowering.storage = storage::choose(&lowering.graph, &lowering.root, &dispatches, &mut kernels, store, policy)?;
-    lowering.place_flat();
+    let (mut lowering, mut dispatches, workspaces) = Lowering::recorded(graph, store, target, options, &mut kernels)?;
     lowering.check_limits(&dispatches, &workspaces, adapter)?;
     let (feeds, feed_bytes) = lowering.place_feeds();
     let (unshared_bytes, live) = lowering.place_temporaries(&dispatches, &workspaces);
@@ -63,6 +56,25 @@ pub fn lower(
         unshared_bytes,
         live_peak_bytes: live,
     })
+}
+
+/// Bytes of the slots that [`lower`] would make for a scheduled graph: activations, their gradients and workspaces.
+/// `kernels` are kept between calls.
+///
+/// # Errors
+/// A kernel that cannot be read, a parameter that cannot be stored as its new value.
+pub(super) fn temporary_bytes(
+    graph: GraphData,
+    store: &StoreLayout,
+    target: Target,
+    options: &CompileOptions,
+    kernels: &mut Kernels,
+) -> Result<u64> {
+    let (mut lowering, dispatches, workspaces) = Lowering::recorded(graph, store, target, options, kernels)?;
+    lowering.place_feeds();
+    let first = lowering.buffers.len();
+    lowering.place_temporaries(&dispatches, &workspaces);
+    Ok(lowering.buffers[first..].iter().map(|buffer| buffer.bytes).sum())
 }
 
 /// A storage binding of a dispatch, resolved.
@@ -116,6 +128,8 @@ struct Lowering {
     /// Where the old value of a parameter is kept for the end of the step.
     snapshots: BTreeMap<TensorId, Place>,
     buffers: Vec<BufferDesc>,
+    /// Where independent branches shall have no buffer in common.
+    dependencies: Option<Dependencies>,
 }
 
 impl Lowering {
@@ -130,12 +144,34 @@ impl Lowering {
             places: HashMap::new(),
             snapshots: BTreeMap::new(),
             buffers: Vec::new(),
+            dependencies: None,
         }
     }
 
     /// How a tensor, view or root, is stored.
     fn storage(&self, id: TensorId) -> Storage {
         self.storage.get(&self.root[id.0]).copied().unwrap_or_default()
+    }
+
+    /// Records all dispatches, after everything with a fixed home has been placed.
+    fn recorded(
+        graph: GraphData,
+        store: &StoreLayout,
+        target: Target,
+        options: &CompileOptions,
+        kernels: &mut Kernels,
+    ) -> Result<(Lowering, Vec<Dispatch>, Vec<usize>)> {
+        let mut lowering = Lowering::new(graph, target, options.storage);
+        lowering.dependencies = options.overlap.then(|| Dependencies::of(&lowering.graph));
+        lowering.find_params(store);
+        lowering.find_gradients();
+        // Before recording, so that an operation sees which of its results lie in flat buffers.
+        lowering.find_write_backs();
+        let (dispatches, workspaces) = lowering.record();
+        let policy = &options.storage;
+        lowering.storage = storage::choose(&lowering.graph, &lowering.root, &dispatches, kernels, store, policy)?;
+        lowering.place_flat();
+        Ok((lowering, dispatches, workspaces))
     }
 
     fn bytes(&self, id: TensorId) -> u64 {
@@ -265,6 +301,12 @@ impl Lowering {
         readers.all(|i| pairs.contains(&(i, output)))
     }
 
+    /// Whether all of `users` come before node `next` for their operands' sake, if that is asked for.
+    fn sharing_is_free(&self, users: &BTreeSet<usize>, next: Option<&usize>) -> bool {
+        let (Some(known), Some(&next)) = (&self.dependencies, next) else { return true };
+        users.iter().all(|&user| known.ordered(user, next))
+    }
+
     /// Puts a parameter's new value into the parameter's own storage, where its producer may overwrite it or does not
     /// read it. (All other readers come earlier: `schedule` has checked that.) What stays out is copied at the end.
     fn find_write_backs(&mut self) {
@@ -298,6 +340,7 @@ impl Lowering {
         let mut spans: BTreeMap<usize, (BufId, Lifetime)> = BTreeMap::new();
         let mut position: HashMap<BufId, usize> = HashMap::new();
         let mut last_node: HashMap<BufId, usize> = HashMap::new();
+        let mut users: HashMap<usize, BTreeSet<usize>> = HashMap::new();
         for (at, dispatch) in dispatches.iter().enumerate() {
             for &(_, buf, _) in &dispatch.bindings {
                 if self.places.contains_key(&buf) {
@@ -311,6 +354,7 @@ impl Lowering {
                 };
                 spans.entry(key).or_insert((buf, Lifetime { bytes, first: at, last: at })).1.last = at;
                 last_node.insert(buf, dispatch.node);
+                users.entry(key).or_default().insert(dispatch.node);
             }
         }
         let kept = self.graph.outputs.iter().map(|(_, id)| id).chain(self.graph.write_backs.iter().map(|(_, id)| id));
@@ -346,7 +390,10 @@ impl Lowering {
                     && x_is_last_tenant
                     && life_x.bytes == life_y.bytes
                     && last_node[&x_home] <= index
+                    && self.sharing_is_free(&users[&px], Some(&index))
                 {
+                    let moved = users.remove(&py).unwrap_or_default();
+                    users.entry(px).or_default().extend(moved);
                     if let Some(span) = spans.get_mut(&px) {
                         span.1.last = life_y.last;
                     }
@@ -359,7 +406,11 @@ impl Lowering {
             }
         }
         let lifetimes: Vec<Lifetime> = spans.values().map(|(_, life)| *life).collect();
-        let slots = assign_slots(&lifetimes);
+        let users: Vec<&BTreeSet<usize>> = spans.keys().map(|key| &users[key]).collect();
+        let slots = assign_slots(&lifetimes, &|a, b| {
+            let (a, b) = if lifetimes[a].first < lifetimes[b].first { (a, b) } else { (b, a) };
+            !self.sharing_is_free(users[a], users[b].first())
+        });
         let first = self.buffers.len();
         for (number, &bytes) in slots.slot_bytes.iter().enumerate() {
             self.buffers.push(BufferDesc { label: format!("slot {number}"), bytes });
@@ -465,7 +516,7 @@ impl Lowering {
             };
             let rounding = if writes { rounding } else { Rounding::Nearest };
             if rounding == Rounding::Stochastic {
-                stream = Some(id.0 as u32);
+                stream = Some(self.graph.first(id).0 as u32);
             }
             stored.push((name, Stored { storage, rounding }));
         }

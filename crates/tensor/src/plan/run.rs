@@ -1,7 +1,7 @@
 //! Executing a plan.
 
 use super::desc::{Place, PlanDesc, RING};
-use super::{CompileOptions, lower, optimise};
+use super::{CompileOptions, fit, lower, optimise};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{DeviceError, Error, Result, UsageError};
@@ -60,6 +60,7 @@ pub struct Plan {
     ring: Vec<Slot>,
     steps: u64,
     tuned: TuneReport,
+    submissions: usize,
 }
 
 impl std::fmt::Debug for Plan {
@@ -98,6 +99,8 @@ impl Plan {
     ) -> Result<Plan> {
         let data = optimise(graph, options)?;
         let (data, choices, tuned) = tune::choose(device, &data, &options.tuning)?;
+        // After the choice, so that what is computed again is computed the same way, and workspaces count.
+        let data = fit(data, params.store_layout(), device.target(), options)?;
         let mut plan = Plan::compile_chosen(device, data, params, options)?;
         plan.desc.choices = choices;
         plan.tuned = tuned;
@@ -157,6 +160,7 @@ impl Plan {
             ring,
             steps: 0,
             tuned: TuneReport::default(),
+            submissions: options.submissions.max(1),
         };
         plan.make_launches()?;
         Ok(plan)
@@ -244,16 +248,23 @@ impl Plan {
         (owned + ring, self.buffers.len() + 2 * self.ring.len())
     }
 
-    /// Runs the plan once: copies the feeds to the device, encodes all dispatches, submits. Returns without waiting for
+    /// Runs the plan once: copies the feeds to the device, encodes all dispatches, submits (in parts, if
+    /// [`CompileOptions::submissions`] says so). Returns without waiting for
     /// the device, except for the step that used the same staging buffers, three runs ago.
     ///
     /// # Errors
     /// A feed that is missing, unknown, or of another length or type; a lost device.
     pub fn run<N: AsRef<str>>(&mut self, feeds: &[(N, Feed<'_>)]) -> Result<Ticket> {
         let mut encoder = self.begin(feeds)?;
-        {
+        let share = self.launches.len().div_ceil(self.submissions).max(1);
+        for (i, launches) in self.launches.chunks(share).enumerate() {
+            if i > 0 {
+                // The device starts on what is encoded while the rest is being encoded. One queue keeps the order.
+                let next = self.device.wgpu().create_command_encoder(&Default::default());
+                self.device.queue().submit([std::mem::replace(&mut encoder, next).finish()]);
+            }
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            for launch in &self.launches {
+            for launch in launches {
                 launch.record(&mut pass);
             }
         }

@@ -36,7 +36,8 @@ pub(super) fn choose(
             chosen.insert(id, entry.storage);
         }
     }
-    let unfit = unfit(dispatches, kernels, policy)?;
+    // What is computed a second time lies in memory as the first time, whoever reads it.
+    let unfit: HashSet<TensorId> = unfit(dispatches, kernels, policy)?.into_iter().map(|id| graph.first(id)).collect();
     for &(param, value) in &graph.write_backs {
         let Some(&storage) = chosen.get(&param) else { continue };
         let value = root[value.0];
@@ -56,15 +57,15 @@ pub(super) fn choose(
     }
     let outputs = graph.outputs.iter().map(|(_, id)| id).chain(graph.write_backs.iter().map(|(_, id)| id));
     let gradients = graph.flat_gradients.iter().map(|(id, _)| id);
-    let kept: HashSet<TensorId> = outputs.chain(gradients).map(|id| root[id.0]).collect();
+    let kept: HashSet<TensorId> = outputs.chain(gradients).map(|id| graph.first(root[id.0])).collect();
     for node in &graph.nodes {
         for &id in &node.outputs {
             let desc = graph.desc(id);
             if root[id.0] == id
                 && desc.dtype == DType::F32
                 && desc.shape.rank() >= 2
-                && !kept.contains(&id)
-                && !unfit.contains(&id)
+                && !kept.contains(&graph.first(id))
+                && !unfit.contains(&graph.first(id))
             {
                 chosen.insert(id, policy.activations);
             }

@@ -122,6 +122,7 @@ impl Trainer {
             "precision": self.precision.name(),
             "fuse": self.compile.fuse,
             "tune_s": self.tune.as_secs_f64(),
+            "temporary_bytes": self.compile.temporary_bytes,
         })
     }
 }
