@@ -3,9 +3,9 @@
 use super::batch_norm::check_vectors;
 use super::bias::{channel_shapes, for_each_channel};
 use super::columns::{Columns, Weighted, column_sums, rows_and_columns};
-use super::{Case, CaseInput, Cost, Fill, Lower, OpDef, View, ViewMut};
+use super::{Case, CaseInput, Cost, Fill, Lower, OpDef, TIMED_IMAGES, View, ViewMut};
 use crate::dtype::DType;
-use crate::shape::TensorDesc;
+use crate::shape::{Shape, TensorDesc};
 
 /// Gradients of [`BatchNorm`](super::batch_norm::BatchNorm): operands `x`, `weight`, `mean`, `var`, `dy`; results `dx`,
 /// `dweight`, `dbias`. With `rstd = 1 / sqrt(var + eps)`, `xhat = (x - mean) * rstd` and `n` values a channel
@@ -88,13 +88,15 @@ impl OpDef for BatchNormBackward {
 /// The shapes of the forward pass, with and without constant statistics.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for shape in channel_shapes() {
+    let timed = Shape::from(TIMED_IMAGES);
+    for shape in channel_shapes().into_iter().chain([timed]) {
         let image = CaseInput::normal(shape);
         let vector = CaseInput::normal([shape.dim(1)]);
         let var = CaseInput::f32([shape.dim(1)], Fill::Uniform(0.3, 2.0));
         for eval in [false, true] {
             let op = BatchNormBackward { eps: 1e-5, eval };
-            cases.push(Case::new(format!("{shape}"), op, [image, vector, vector, var, image]).within(1e-4));
+            let case = Case::new(format!("{shape}"), op, [image, vector, vector, var, image]).within(1e-4);
+            cases.push(if shape == timed { case.timed() } else { case });
         }
     }
     cases
