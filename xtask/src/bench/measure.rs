@@ -208,8 +208,10 @@ impl RunError {
         let (mut most, mut largest, mut squares, mut norm) = (0f64, 0f64, 0f64, 0f64);
         for (got, wanted) in got.iter().zip(wanted) {
             let difference = got - wanted;
-            // A NaN counts as the worst of all.
-            most = if difference.abs() <= most { most } else { difference.abs() };
+            // A NaN counts as the worst of all, and nothing behind it takes its place.
+            if difference.is_nan() || difference.abs() > most {
+                most = difference.abs();
+            }
             largest = largest.max(wanted.abs());
             squares += difference * difference;
             norm += wanted * wanted;

@@ -233,7 +233,7 @@ mod tests {
             ("conv --clock sun", "device, wall"),
             ("conv --force", "--save"),
             ("conv --fail-on-regression", "--baseline"),
-            ("conv --baseline x --threshold -3", "threshold"),
+            ("conv --baseline x --threshold=-3", "at least 0"),
         ] {
             let error = parse(line).err().unwrap_or_else(|| panic!("{line} parses"));
             assert!(error.contains(part), "{line}: {error}");
