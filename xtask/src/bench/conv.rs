@@ -7,15 +7,15 @@ use wgrad::tensor::ops::conv2d::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeig
 use wgrad::tensor::ops::{Case, CaseInput, Fill, Target};
 
 /// A convolution that is timed: `[N, c, h, h]` with `k` filters of `r` by `r`.
-struct Layer {
-    name: &'static str,
-    c: usize,
-    h: usize,
-    k: usize,
-    r: usize,
-    stride: usize,
-    padding: usize,
-    groups: usize,
+pub(super) struct Layer {
+    pub(super) name: &'static str,
+    pub(super) c: usize,
+    pub(super) h: usize,
+    pub(super) k: usize,
+    pub(super) r: usize,
+    pub(super) stride: usize,
+    pub(super) padding: usize,
+    pub(super) groups: usize,
 }
 
 impl Layer {
@@ -42,10 +42,15 @@ const LAYERS: [Layer; 12] = [
     Layer { name: "resnext50.layer1.3x3", c: 128, h: 56, k: 128, r: 3, stride: 1, padding: 1, groups: 32 },
 ];
 
-/// Every pass of every layer by every algorithm that can compute it.
+/// What `bench conv` times.
 pub(super) fn items(target: &Target, batch: usize) -> Result<Vec<Item>> {
+    items_of(&LAYERS, target, batch)
+}
+
+/// Every pass of every layer by every algorithm that can compute it.
+pub(super) fn items_of(layers: &[Layer], target: &Target, batch: usize) -> Result<Vec<Item>> {
     let mut items = Vec::new();
-    for layer in &LAYERS {
+    for layer in layers {
         let g = layer.geometry(batch)?;
         let uniform = |shape: Shape| CaseInput::f32(shape, Fill::Uniform(-1.0, 1.0));
         let (config, x, w, y) =

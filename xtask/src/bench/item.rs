@@ -46,6 +46,7 @@ impl Item {
             return Ok(Row { error: Some(message), ..row });
         }
         let time = subject.time(bench.effort)?;
+        bench.show_profile(|| subject.profile())?;
         let descs: Vec<TensorDesc> = self.case.inputs.iter().map(|input| input.desc).collect();
         let outputs = self.case.op.infer(&descs).map_err(anyhow::Error::msg)?;
         let cost = self.case.op.cost(&descs, &outputs);

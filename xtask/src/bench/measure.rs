@@ -4,6 +4,7 @@ use super::sample;
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 use wgrad::tensor::ops::{Case, OpDef, View, ViewMut};
+use wgrad::tensor::plan::Profile;
 use wgrad::tensor::{
     Array, CompileOptions, DType, Device, Feed, Graph, Init, Mode, Params, Plan, Scope, Shape, TensorDesc, Ticket,
     Value,
@@ -125,9 +126,12 @@ impl Subject {
     }
 
     fn run(&mut self) -> Result<Ticket> {
-        let feeds: Vec<(&str, Feed<'_>)> =
-            self.feeds.iter().map(|(name, words)| (name.as_str(), Feed::U32(words))).collect();
-        Ok(self.plan.run(&feeds)?)
+        Ok(self.plan.run(&feeds(&self.feeds))?)
+    }
+
+    /// The time of every dispatch of a run.
+    pub(super) fn profile(&mut self) -> wgrad::tensor::Result<Profile> {
+        self.plan.profile(&feeds(&self.feeds))
     }
 
     /// How long a run takes.
@@ -137,8 +141,7 @@ impl Subject {
             Clock::Device => {
                 let mut sum = 0.0;
                 for _ in 0..count {
-                    let feeds = self.feeds.iter().map(|(name, words)| (name.as_str(), Feed::U32(words)));
-                    sum += self.plan.profile(&feeds.collect::<Vec<_>>())?.total_ms();
+                    sum += self.profile()?.total_ms();
                 }
                 Ok(sum)
             }
@@ -182,6 +185,10 @@ impl Subject {
         }
         Ok(error)
     }
+}
+
+fn feeds(named: &[(String, Vec<u32>)]) -> Vec<(&str, Feed<'_>)> {
+    named.iter().map(|(name, words)| (name.as_str(), Feed::U32(words))).collect()
 }
 
 /// What an operation's f64 reference computes.

@@ -25,6 +25,7 @@ use nets::NetArgs;
 use output::OutputArgs;
 use peaks::Peaks;
 use row::Row;
+use wgrad::tensor::plan::Profile;
 use wgrad::tensor::{Device, DeviceOptions, Tier};
 
 /// What to time, and what becomes of it.
@@ -44,6 +45,9 @@ pub(crate) struct Args {
     /// What times kernels [default: the device where it can, else the wall]; networks always take the wall's
     #[arg(long, global = true, value_enum)]
     clock: Option<Clock>,
+    /// Also print the time of every dispatch
+    #[arg(long, global = true)]
+    profile: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -80,6 +84,7 @@ struct Bench {
     effort: Effort,
     peaks: Option<Peaks>,
     json: bool,
+    profile: bool,
 }
 
 impl Bench {
@@ -102,6 +107,15 @@ impl Bench {
             Ok(line) if self.json => println!("{line}"),
             _ => println!("{row}"),
         }
+    }
+
+    /// Prints where the time goes, where that is asked for. Lines for programs stay alone on the standard output.
+    fn show_profile(&self, profile: impl FnOnce() -> wgrad::tensor::Result<Profile>) -> Result<()> {
+        if self.profile {
+            let profile = profile()?;
+            if self.json { eprintln!("{profile}\n") } else { println!("{profile}\n") }
+        }
+        Ok(())
     }
 
     /// Runs the items whose name contains `filter`; that there is none is an error: a slip of the keyboard shall not pass for a
@@ -139,7 +153,7 @@ pub(crate) fn bench(args: &Args) -> Result<()> {
         bail!("{} has no timestamps; use --clock wall", device.info().name);
     }
     let effort = if matches!(args.what, What::Report) { Effort::brief(clock) } else { Effort::full(clock) };
-    let mut bench = Bench { device, effort, peaks: None, json: args.output.json };
+    let mut bench = Bench { device, effort, peaks: None, json: args.output.json, profile: args.profile };
     if !bench.json {
         println!("{}", report::device(bench.device.info(), &bench.device.target()));
     }
@@ -156,7 +170,12 @@ pub(crate) fn bench(args: &Args) -> Result<()> {
         What::Ops { filter } => bench.items(&ops::items(&target), filter.as_deref())?,
         What::Nets(args) => nets::run(&bench, &options, batch, args),
         What::Report => report::run(&bench, &options)?,
-        What::Peaks => peaks.rows(&bench.row()),
+        What::Peaks => {
+            let rows = peaks.rows(&bench.row());
+            // Words for readers have been printed.
+            rows.iter().filter(|_| bench.json).for_each(|row| bench.show(row));
+            rows
+        }
     };
     args.output.finish(&rows, baseline.as_deref(), &command(std::env::args().skip(1)))
 }

@@ -26,9 +26,6 @@ pub(super) struct NetArgs {
     /// Steps that are timed
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) steps: u32,
-    /// Also print the time of every dispatch
-    #[arg(long)]
-    pub(super) profile: bool,
 }
 
 /// A name of the zoo, for clap.
@@ -110,15 +107,12 @@ fn step(bench: &Bench, options: &DeviceOptions, name: &str, setting: Setting, ar
     let ticket = step.run(&pixels, &labels, 0.001)?;
     let mut loss = step.read(ticket)?.loss;
     let first_step_ms = started.elapsed().as_secs_f64() * 1e3;
-    if args.profile {
-        let rng = [0u32; 4];
-        let mut feeds =
-            vec![("pixels", Feed::U32(&pixels)), ("labels", Feed::U32(&labels)), ("lr", Feed::F32(&[0.001]))];
-        if step.plan().desc().feeds.iter().any(|feed| feed.name == "rng") {
-            feeds.push(("rng", Feed::U32(&rng)));
-        }
-        println!("{}", step.plan_mut().profile(&feeds)?);
+    let (rng, lr) = ([0u32; 4], [0.001]);
+    let mut feeds = vec![("pixels", Feed::U32(&pixels)), ("labels", Feed::U32(&labels)), ("lr", Feed::F32(&lr))];
+    if step.plan().desc().feeds.iter().any(|feed| feed.name == "rng") {
+        feeds.push(("rng", Feed::U32(&rng)));
     }
+    bench.show_profile(|| step.plan_mut().profile(&feeds))?;
     // As a trainer does it: two steps under way, and the older one's loss is read.
     let (mut tickets, mut ends) = (VecDeque::new(), Vec::new());
     for i in 0..args.steps + 2 {
