@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn a_row_without_a_time_is_no_pair() {
         let refused = Row { ms: None, ..row("a", 1.0) };
-        assert_eq!(compare(&[row("a", 1.0)], &[refused.clone()], 0.1).gone.len(), 1);
-        let comparison = compare(&[refused.clone()], &[refused], 0.1);
+        assert_eq!(compare(&[row("a", 1.0)], std::slice::from_ref(&refused), 0.1).gone.len(), 1);
+        let comparison = compare(std::slice::from_ref(&refused), std::slice::from_ref(&refused), 0.1);
         assert_eq!((comparison.pairs.len(), comparison.new.len(), comparison.gone.len()), (0, 0, 0));
     }
 }

@@ -188,9 +188,10 @@ fn method(effort: Effort) -> String {
         Clock::Wall => "the wall clock around runs submitted back to back",
     };
     format!(
-        "kernels: {timed}; median of {rounds} rounds (least to most) of at least {} ms or 1000 runs, after a warm-up. Networks: the wall clock \
-         between the ends of consecutive steps.\nErrors against f64: the largest relative to the largest value; of \
-         convolutions and products, on a part. GFLOP/s by the direct count.",
+        "Kernels: {timed}; median of {rounds} rounds\n\
+         (least to most) of at least {} ms or 1000 runs, after a warm-up. Networks: the wall clock between the ends of steps.\n\
+         Errors against f64: the largest relative to the largest value; of convolutions and products, on a part.\n\
+         GFLOP/s by the direct count.",
         round.as_millis()
     )
 }

@@ -85,7 +85,8 @@ impl fmt::Display for Row {
             write!(f, " {rate:>8.1} GFLOP/s{}", share(self.fma_percent))?;
         }
         if let Some(rate) = self.gb_per_s {
-            write!(f, " {rate:>7.1} GB/s{}", share(self.copy_percent))?;
+            let digits = if rate < 10.0 { 2 } else { 1 };
+            write!(f, " {rate:>7.digits$} GB/s{}", share(self.copy_percent))?;
         }
         if let Some(first) = self.first_step_ms {
             write!(f, "  first step {first:.0} ms")?;
