@@ -63,7 +63,8 @@ impl Time {
     /// Of some measurements, at least one.
     pub(super) fn of(mut rounds: Vec<f64>) -> Time {
         rounds.sort_by(f64::total_cmp);
-        Time { ms: rounds[rounds.len() / 2], least: rounds[0], most: rounds[rounds.len() - 1] }
+        let last = rounds.len() - 1;
+        Time { ms: (rounds[last / 2] + rounds[last.div_ceil(2)]) / 2.0, least: rounds[0], most: rounds[last] }
     }
 }
 
@@ -244,6 +245,12 @@ mod tests {
         });
         assert_eq!(time.unwrap(), Time { ms: 4.0, least: 3.0, most: 5.0 });
         assert_eq!(counts, [1, 1, 3, 3, 3]);
+    }
+
+    #[test]
+    fn of_an_even_number_the_median_lies_between_two() {
+        assert_eq!(Time::of(vec![4.0, 1.0, 2.0, 9.0]), Time { ms: 3.0, least: 1.0, most: 9.0 });
+        assert_eq!(Time::of(vec![2.5]), Time { ms: 2.5, least: 2.5, most: 2.5 });
     }
 
     #[test]

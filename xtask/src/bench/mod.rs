@@ -196,10 +196,19 @@ fn method(effort: Effort) -> String {
     )
 }
 
-/// The command that was typed.
+/// The command that was typed, without what became of the rows.
 fn command(arguments: impl Iterator<Item = String>) -> String {
     let mut words = vec!["cargo xtask".to_string()];
-    words.extend(arguments.filter(|word| word != "--markdown"));
+    let mut arguments = arguments.peekable();
+    while let Some(word) = arguments.next() {
+        match word.split('=').next() {
+            Some("--json" | "--force" | "--fail-on-regression") => {}
+            Some("--save" | "--baseline" | "--threshold" | "--markdown") => {
+                arguments.next_if(|next| !word.contains('=') && !next.starts_with("--"));
+            }
+            _ => words.push(word),
+        }
+    }
     words.join(" ")
 }
 
@@ -270,8 +279,17 @@ mod tests {
     }
 
     #[test]
-    fn the_command_is_told_without_the_marker_option() {
-        let words = ["bench", "nets", "--markdown"].map(str::to_string);
-        assert_eq!(command(words.into_iter()), "cargo xtask bench nets");
+    fn the_command_is_told_without_what_became_of_the_rows() {
+        for line in [
+            "bench nets resnet20 --markdown",
+            "bench --json nets resnet20 --save rows.jsonl --force",
+            "bench nets --markdown docs/table.md --baseline=old.jsonl --threshold 5 --fail-on-regression resnet20",
+        ] {
+            assert_eq!(command(line.split(' ').map(str::to_string)), "cargo xtask bench nets resnet20", "{line}");
+        }
+        assert_eq!(
+            command(["bench", "conv", "--batch", "8"].map(str::to_string).into_iter()),
+            "cargo xtask bench conv --batch 8"
+        );
     }
 }

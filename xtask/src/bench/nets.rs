@@ -119,7 +119,9 @@ fn step(bench: &Bench, options: &DeviceOptions, name: &str, setting: Setting, ar
         if i <= args.steps {
             tickets.push_back(step.run(&pixels, &labels, 0.001)?);
         }
-        if let (true, Some(ticket)) = (i > 0, tickets.pop_front()) {
+        if i > 0
+            && let Some(ticket) = tickets.pop_front()
+        {
             loss += step.read(ticket)?.loss;
             ends.push(Instant::now());
         }
