@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 use wgrad::layers::models;
 use wgrad::tensor::{CompileOptions, Device, DeviceOptions, Feed, Params};
-use wgrad::trainer::{SgdConfig, StepOptions, TrainStep};
+use wgrad::trainer::{Precision, SgdConfig, StepOptions, TrainStep};
 
 /// What is timed where nobody asks for anything else.
 const DEFAULT: [&str; 6] = ["resnet20", "resnet9", "alexnet", "vgg16", "resnet18", "resnet50"];
@@ -26,6 +26,9 @@ pub(super) struct NetArgs {
     /// Steps that are timed
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) steps: u32,
+    /// Numbers to train with: f32, mixed-f16, bf16-sr, …
+    #[arg(long, default_value = "f32")]
+    pub(super) precision: Precision,
 }
 
 /// A name of the zoo, for clap.
@@ -71,6 +74,7 @@ pub(super) fn run(bench: &Bench, options: &DeviceOptions, batch: Option<usize>, 
             name: name.to_string(),
             batch: Some(setting.batch),
             size: Some(setting.size),
+            dtype: args.precision.name().to_string(),
             clock: Clock::Wall.name().to_string(),
             ..bench.row()
         };
@@ -88,7 +92,7 @@ fn step(bench: &Bench, options: &DeviceOptions, name: &str, setting: Setting, ar
     let Setting { batch, size, classes } = setting;
     let device = Device::open(options)?;
     let model = models::by_name(name, 3, classes).context("no such model")?;
-    let mut params = Params::new(&device, 1);
+    let mut params = Params::with_weights(&device, 1, args.precision.weights);
     let options = StepOptions {
         batch_size: batch,
         channels: 3,
@@ -99,6 +103,7 @@ fn step(bench: &Bench, options: &DeviceOptions, name: &str, setting: Setting, ar
         label_smoothing: 0.0,
         sgd: SgdConfig { momentum: 0.9, weight_decay: 1e-4, ..SgdConfig::default() },
         logits: false,
+        precision: args.precision,
         compile: CompileOptions::default(),
     };
     let mut step = TrainStep::new(&device, &mut params, &model, &options)?;

@@ -8,6 +8,7 @@ use anyhow::Result;
 use std::fmt::Write;
 use wgrad::tensor::error::mib;
 use wgrad::tensor::{AdapterInfo, DeviceOptions, ops::Target};
+use wgrad::trainer::Precision;
 
 /// What the report times, by the beginning of its name, on a batch of 8: few enough for a minute without a GPU.
 const CHOSEN: [&str; 7] = [
@@ -30,7 +31,7 @@ pub(super) fn run(bench: &Bench, options: &DeviceOptions) -> Result<Vec<Row>> {
         rows.push(item.run(bench));
         bench.show(&rows[rows.len() - 1]);
     }
-    let args = NetArgs { names: vec!["resnet20".to_string()], size: None, steps: 10 };
+    let args = NetArgs { names: vec!["resnet20".to_string()], size: None, steps: 10, precision: Precision::default() };
     rows.extend(nets::run(bench, options, Some(32), &args));
     Ok(rows)
 }

@@ -13,7 +13,7 @@ pub(super) struct Row {
     pub(super) algo: String,
     /// Family of kernels.
     pub(super) tier: String,
-    /// Type of the elements in memory.
+    /// Numbers in memory: f32, or the precision a network is trained with.
     pub(super) dtype: String,
     /// Images at a time.
     pub(super) batch: Option<usize>,
