@@ -57,7 +57,7 @@ fn lower_case(case: &Case, target: Target, copied: bool) -> Result<Vec<KernelKey
     Ok(desc.dispatches.into_iter().map(|dispatch| dispatch.kernel).collect())
 }
 
-fn check_variant(key: &KernelKey) -> Result<()> {
+pub(crate) fn check_variant(key: &KernelKey) -> Result<()> {
     let text = source::expand(key).map_err(anyhow::Error::msg)?;
     let (module, _) = reflect::reflect(&text).map_err(anyhow::Error::msg)?;
     let capabilities = Capabilities::SUBGROUP;

@@ -56,7 +56,7 @@ pub use layer::{Layer, ScopeExt};
 pub use linear::Linear;
 pub use pair::Pair;
 pub use place::Place;
-pub use pool::{AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d};
+pub use pool::{AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d};
 pub use reshape::{Flatten, Identity, Scale};
 pub use residual::{OptionA, Residual};
 pub use summary::{Row, Summary};

@@ -34,6 +34,25 @@ pub struct AvgPool2d {
     place: Place,
 }
 
+/// Mean of equal windows that leave so many rows and columns, `[N, C, H, W]` to `[N, C, P, Q]`. `P` must divide `H` and `Q`
+/// must divide `W`: PyTorch's layer of this name also takes windows of unequal sizes.
+///
+/// ```
+/// use wgrad_layers::{AdaptiveAvgPool2d, Layer};
+/// use wgrad_tensor::{Graph, Mode, Scope, TensorDesc};
+///
+/// let graph = Graph::new();
+/// let x = graph.feed("x", TensorDesc::f32([1, 4, 14, 7]));
+/// let y = AdaptiveAvgPool2d::new(7).forward(&Scope::new(&graph, Mode::Train), x);
+/// assert_eq!(y.shape().dims(), [1, 4, 7, 7]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct AdaptiveAvgPool2d {
+    output: [usize; 2],
+    smaller_stays: bool,
+    place: Place,
+}
+
 /// Mean over the image: `[N, C, H, W]` to `[N, C]`, for any image size.
 #[derive(Clone, Copy, Debug)]
 pub struct GlobalAvgPool;
@@ -104,6 +123,44 @@ impl Layer for AvgPool2d {
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
         let _place = self.place.enter(s);
         x.avg_pool2d(self.config, self.count_include_pad)
+    }
+}
+
+impl AdaptiveAvgPool2d {
+    /// Leaves so many rows and columns.
+    #[track_caller]
+    pub fn new(output: impl Into<Pair>) -> AdaptiveAvgPool2d {
+        AdaptiveAvgPool2d { output: output.into().0, smaller_stays: false, place: Place::here() }
+    }
+
+    /// Leaves so many rows and columns, or as many as there are if there are fewer.
+    #[track_caller]
+    pub fn at_most(output: impl Into<Pair>) -> AdaptiveAvgPool2d {
+        AdaptiveAvgPool2d { output: output.into().0, smaller_stays: true, place: Place::here() }
+    }
+}
+
+impl Layer for AdaptiveAvgPool2d {
+    fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
+        let s = self.place.enter(s);
+        if x.is_poison() || x.shape().rank() != 4 {
+            return x.avg_pool2d(config(Pair(self.output)), true); // Says what is wrong with it.
+        }
+        let extents = [x.dim(2), x.dim(3)];
+        let mut kernel = [1; 2];
+        for (axis, &extent) in extents.iter().enumerate() {
+            let output = if self.smaller_stays { self.output[axis].min(extent) } else { self.output[axis] };
+            if output == 0 || extent % output != 0 {
+                let [rows, columns] = self.output;
+                let message = format!(
+                    "{rows} rows and {columns} columns must divide the image, got {}; make the images larger or smaller",
+                    x.shape()
+                );
+                return s.graph().mistake("adaptive_avg_pool2d", message);
+            }
+            kernel[axis] = extent / output;
+        }
+        if kernel == [1; 2] { x } else { x.avg_pool2d(config(Pair(kernel)), true) }
     }
 }
 

@@ -162,6 +162,21 @@ impl Layer for TwoMistakes {
 }
 
 #[test]
+fn adaptive_pools_want_equal_windows() {
+    let shape = |layer: AdaptiveAvgPool2d, h, w| trace(&layer, Mode::Train, [2, 3, h, w]).1;
+    assert_eq!(shape(AdaptiveAvgPool2d::new([2, 3]), 4, 9), [2, 3, 2, 3].into());
+    assert_eq!(shape(AdaptiveAvgPool2d::at_most(6), 12, 2), [2, 3, 6, 2].into());
+    let (data, _) = trace(&AdaptiveAvgPool2d::new(6), Mode::Train, [2, 3, 6, 6]);
+    assert!(data.nodes.is_empty(), "nothing to do");
+    for (layer, size) in [(AdaptiveAvgPool2d::at_most(6), 9), (AdaptiveAvgPool2d::new(6), 3)] {
+        let text = mistake(&layer, Mode::Train, [2, 3, size, size]);
+        assert!(text.contains("must divide the image, got [2, 3"), "{text}");
+        assert!(text.contains("layers.rs"), "{text}");
+    }
+    assert!(mistake(&AdaptiveAvgPool2d::new(0), Mode::Train, [2, 3, 4, 4]).contains("must divide"));
+}
+
+#[test]
 fn all_mistakes_of_a_model_are_reported_with_their_paths() {
     for mode in [Mode::Train, Mode::Eval] {
         let (data, _) = trace(&TwoMistakes, mode, [4, 3, 8, 8]);

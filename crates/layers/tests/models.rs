@@ -1,7 +1,7 @@
 //! The zoo: parameter counts, multiply-adds, tensor names, and shapes for every kind of image.
 
 use std::collections::BTreeSet;
-use wgrad_layers::models::{self, CifarResNet, LeNet, ResNet9, Shortcut, SmallVgg};
+use wgrad_layers::models::{self, AlexNet, CifarResNet, LeNet, ResNet, ResNet9, Shortcut, SmallVgg, Vgg};
 use wgrad_layers::{Layer, Summary, losses};
 use wgrad_tensor::{Graph, Init, Mode, ParamKind, Scope, Shape, TensorDesc, gradients, weights};
 
@@ -58,6 +58,83 @@ fn the_other_nets_have_the_published_sizes() {
         same
     });
     assert_eq!(summary(&SmallVgg::new(3, 10), 3, 32).parameters(), 288_746);
+}
+
+#[test]
+fn the_nets_for_imagenet_have_the_published_sizes() {
+    let published = [
+        ("alexnet", 61_100_840, 714.0),
+        ("vgg11", 132_863_336, 7609.0),
+        ("vgg11_bn", 132_868_840, 7609.0),
+        ("vgg13", 133_047_848, 11_308.0),
+        ("vgg13_bn", 133_053_736, 11_308.0),
+        ("vgg16", 138_357_544, 15_470.0),
+        ("vgg16_bn", 138_365_992, 15_470.0),
+        ("vgg19", 143_667_240, 19_632.0),
+        ("vgg19_bn", 143_678_248, 19_632.0),
+        ("resnet18", 11_689_512, 1814.0),
+        ("resnet34", 21_797_672, 3664.0),
+        ("resnet50", 25_557_032, 4089.0),
+        ("resnet101", 44_549_160, 7801.0),
+        ("resnet152", 60_192_808, 11_514.0),
+    ];
+    assert_eq!(published.map(|(name, ..)| name), models::IMAGENET_NAMES);
+    for (name, parameters, macs) in published {
+        let summary = summary(&*models::by_name(name, 3, 1000).expect("listed"), 3, 224);
+        assert_eq!(summary.parameters(), parameters, "{name}");
+        assert_eq!((summary.macs() as f64 / 1e6).round(), macs, "{name}");
+    }
+    assert!([17, 50, 20].into_iter().all(|depth| Vgg::with_depth(depth).is_none()));
+    assert!([20, 19, 49].into_iter().all(|depth| ResNet::with_depth(depth).is_none()));
+}
+
+#[test]
+fn the_nets_for_imagenet_take_other_sizes_channels_and_classes() {
+    let shape = |net: &dyn Layer, channels, size| {
+        let graph = Graph::new();
+        let x = graph.feed("images", TensorDesc::f32([2, channels, size, size]));
+        let y = net.forward(&Scope::new(&graph, Mode::Train), x);
+        graph.data().check().map(|()| y.shape().dims().to_vec()).map_err(|errors| errors.to_string())
+    };
+    for name in models::IMAGENET_NAMES {
+        for (channels, size, classes) in [(3, 64, 10), (1, 96, 7), (3, 448, 100)] {
+            let net = models::by_name(name, channels, classes).expect("listed");
+            let got = shape(&*net, channels, size);
+            if (*name, size) == ("alexnet", 448) {
+                assert!(got.is_err_and(|error| error.contains("6 rows and 6 columns must divide the image")), "{name}");
+            } else {
+                assert_eq!(got, Ok(vec![2, classes]), "{name} {size}");
+            }
+        }
+    }
+    assert!(shape(&AlexNet::new(3, 10), 3, 63).is_ok());
+    assert!(shape(&AlexNet::new(3, 10), 3, 62).is_err());
+    // The last pool leaves 2x2 pixels, and the classifier takes those.
+    assert_eq!(params(&AlexNet::new(3, 10), 3, 96)[10].1, [4096, 256 * 2 * 2].into());
+}
+
+#[test]
+fn tensor_names_of_the_nets_for_imagenet_are_pytorchs() {
+    let named = |name: &str| {
+        let net = models::by_name(name, 3, 1000).expect("listed");
+        params(&*net, 3, 224).into_iter().map(|(name, shape, _)| (name, shape)).collect::<Vec<_>>()
+    };
+    let weights = |name: &str| -> Vec<String> {
+        named(name).into_iter().filter_map(|(name, _)| name.strip_suffix(".weight").map(str::to_string)).collect()
+    };
+    let alexnet = ["features.0", "features.3", "features.6", "features.8", "features.10"];
+    let classifier = ["classifier.1", "classifier.4", "classifier.6"];
+    assert_eq!(weights("alexnet"), [&alexnet[..], &classifier].concat());
+    assert_eq!(named("alexnet")[10], ("classifier.1.weight".to_string(), [4096, 9216].into()));
+    let features = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28].map(|i| format!("features.{i}"));
+    let classifier = [0, 3, 6].map(|i| format!("classifier.{i}"));
+    assert_eq!(weights("vgg16"), [&features[..], &classifier].concat());
+    assert!(weights("vgg16_bn").contains(&"features.41".to_string()));
+    let block: Vec<String> = weights("resnet50").into_iter().filter(|name| name.starts_with("layer2.0.")).collect();
+    let wanted = ["conv1", "bn1", "conv2", "bn2", "conv3", "bn3", "downsample.0", "downsample.1"];
+    assert_eq!(block, wanted.map(|name| format!("layer2.0.{name}")));
+    assert_eq!(named("resnet18")[0], ("conv1.weight".to_string(), [64, 3, 7, 7].into()));
+    assert_eq!(named("resnet50").last(), Some(&("fc.bias".to_string(), [1000].into())));
 }
 
 #[test]

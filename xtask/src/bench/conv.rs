@@ -1,23 +1,21 @@
 //! `cargo xtask bench conv`: the convolutions of well-known nets by every algorithm that can do them.
 
-use super::measure::Subject;
-use super::{Args, Rows, row};
+use super::item::Item;
 use anyhow::Result;
-use wgrad::tensor::ops::conv2d::{
-    Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dConfig, ConvAlgo, ConvPass, Geometry,
-};
-use wgrad::tensor::{Device, Init, Scope, Value};
+use wgrad::tensor::Shape;
+use wgrad::tensor::ops::conv2d::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dConfig, Geometry};
+use wgrad::tensor::ops::{Case, CaseInput, Fill, Target};
 
 /// A convolution that is timed: `[N, c, h, h]` with `k` filters of `r` by `r`.
-struct Layer {
-    name: &'static str,
-    c: usize,
-    h: usize,
-    k: usize,
-    r: usize,
-    stride: usize,
-    padding: usize,
-    groups: usize,
+pub(super) struct Layer {
+    pub(super) name: &'static str,
+    pub(super) c: usize,
+    pub(super) h: usize,
+    pub(super) k: usize,
+    pub(super) r: usize,
+    pub(super) stride: usize,
+    pub(super) padding: usize,
+    pub(super) groups: usize,
 }
 
 impl Layer {
@@ -44,54 +42,35 @@ const LAYERS: [Layer; 12] = [
     Layer { name: "resnext50.layer1.3x3", c: 128, h: 56, k: 128, r: 3, stride: 1, padding: 1, groups: 32 },
 ];
 
-/// Times every algorithm on every layer and pass, after comparing it with f64 on one image.
-pub(super) fn conv(device: &Device, args: &Args) -> Result<()> {
-    let mut rows = Rows::default();
-    for layer in &LAYERS {
-        let g = layer.geometry(args.batch)?;
-        for (pass, part) in [
-            (ConvPass::Forward, "forward"),
-            (ConvPass::BackwardInput, "backward_input"),
-            (ConvPass::BackwardWeight, "backward_weight"),
-        ] {
-            let name = format!("{} batch {} {part}", layer.name, args.batch);
-            if !rows.wanted(args, &name) {
-                continue;
-            }
-            let single = layer.geometry(1)?;
-            let mut wanted = None;
-            for algo in ConvAlgo::ALL.into_iter().filter(|algo| algo.supports(&g, pass, &device.target())) {
-                let mut subject = Subject::new(device, |s| trace(s, &single, pass, algo))?;
-                let wanted = match &wanted {
-                    Some(wanted) => wanted,
-                    None => wanted.insert(subject.reference()?),
-                };
-                let error = subject.error(wanted)?;
-                let time = Subject::new(device, |s| trace(s, &g, pass, algo))?.time()?;
-                row(args, &name, algo.name(), &time, g.flops(), &error);
-            }
-        }
-    }
-    rows.check(args)
+/// What `bench conv` times.
+pub(super) fn items(target: &Target, batch: usize) -> Result<Vec<Item>> {
+    items_of(&LAYERS, target, batch)
 }
 
-/// One pass of the convolution, of uniform values between -1 and 1.
-fn trace<'g>(s: &Scope<'g>, g: &Geometry, pass: ConvPass, algo: ConvAlgo) -> Value<'g> {
-    let param = |name, shape| s.weight(name, shape, Init::Uniform { bound: 1.0 });
-    let (config, algo) = (g.config, Some(algo));
-    let (x, w, y) = (g.input_shape(), g.filter_shape(), g.output_shape());
-    match pass {
-        ConvPass::Forward => {
-            let op = Conv2d { algo, ..Conv2d::new(config) };
-            s.graph().apply1(op, &[param("x", x), param("w", w)])
-        }
-        ConvPass::BackwardInput => {
-            let op = Conv2dBackwardInput { config, input: [g.h, g.w], residual: false, algo };
-            s.graph().apply1(op, &[param("dy", y), param("w", w)])
-        }
-        ConvPass::BackwardWeight => {
-            let op = Conv2dBackwardWeight { config, kernel: [g.r, g.s], algo };
-            s.graph().apply1(op, &[param("x", x), param("dy", y)])
+/// Every pass of every layer by every algorithm that can compute it.
+pub(super) fn items_of(layers: &[Layer], target: &Target, batch: usize) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    for layer in layers {
+        let g = layer.geometry(batch)?;
+        let uniform = |shape: Shape| CaseInput::f32(shape, Fill::Uniform(-1.0, 1.0));
+        let (config, x, w, y) =
+            (g.config, uniform(g.input_shape()), uniform(g.filter_shape()), uniform(g.output_shape()));
+        let input = Conv2dBackwardInput { config, input: [g.h, g.w], residual: false, algo: None };
+        let weight = Conv2dBackwardWeight { config, kernel: [g.r, g.s], algo: None };
+        let passes = [
+            ("forward", Case::new("", Conv2d::new(config), [x, w])),
+            ("backward_input", Case::new("", input, [y, w])),
+            ("backward_weight", Case::new("", weight, [x, y])),
+        ];
+        for (part, case) in passes {
+            // Room for the rounding of every algorithm; each row says how much it is.
+            items.extend(Item::by_every_algorithm(
+                &format!("{} {part}", layer.name),
+                Some(batch),
+                &case.within(1e-3),
+                target,
+            ));
         }
     }
+    Ok(items)
 }

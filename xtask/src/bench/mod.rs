@@ -1,168 +1,296 @@
-//! `cargo xtask bench gemm|conv|step`: how fast the kernels and whole training steps are on this adapter.
+//! `cargo xtask bench`: how fast the kernels and whole training steps are on this adapter, and whether they are right.
+//!
+//! A benchmark makes [`row::Row`]s: verified against the f64 reference first, timed then, set against the adapter's own peak
+//! rates. What becomes of the rows ([`output`]) is the same for all.
 
+mod compare;
 mod conv;
+mod gemm;
+mod item;
+mod markdown;
 mod measure;
+mod nets;
+mod ops;
+mod output;
+mod peaks;
+mod report;
+mod row;
+mod sample;
 
 use anyhow::{Result, bail};
-use measure::{RunError, Subject, Time, time};
-use serde_json::json;
-use std::time::Instant;
-use wgrad::layers::models;
-use wgrad::tensor::{CompileOptions, Device, DeviceOptions, Feed, Init, Params, Tier};
-use wgrad::trainer::{Precision, SgdConfig, StepOptions, TrainStep};
+use clap::Subcommand;
+use item::Item;
+use measure::{Clock, Effort};
+use nets::NetArgs;
+use output::OutputArgs;
+use peaks::Peaks;
+use row::Row;
+use wgrad::tensor::plan::Profile;
+use wgrad::tensor::{Device, DeviceOptions, Tier};
 
-const METHOD: &str = "wall clock around runs submitted back to back, each round at least 0.3 s after a warm-up; \
-                      median of 5 rounds (min to max); errors against f64, of convolutions on one image";
-
-/// What to time.
+/// What to time, and what becomes of it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// gemm, conv or step
-    #[arg(value_parser = ["gemm", "conv", "step"])]
-    what: String,
-    /// Only rows whose name contains this; for `step`, the model
-    name: Option<String>,
-    /// Images of a batch
-    #[arg(long, default_value_t = 32)]
-    batch: usize,
-    /// One JSON object a line instead of a table
-    #[arg(long)]
-    json: bool,
+    #[command(subcommand)]
+    what: What,
+    /// Images at a time [default: 32; of networks, what suits them]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
     /// Adapter by number or part of its name
-    #[arg(long)]
+    #[arg(long, global = true)]
     adapter: Option<String>,
     /// Kernels: base or cpu [default: as the adapter suggests]
-    #[arg(long, value_parser = ["base", "cpu"])]
+    #[arg(long, global = true, value_parser = ["base", "cpu"])]
     tier: Option<String>,
-    /// With `step`: most MiB for activations and their gradients; what does not fit is computed twice
-    #[arg(long, value_name = "MIB")]
-    memory: Option<f64>,
-    /// With `step`: also print the time of every dispatch
-    #[arg(long)]
+    /// What times kernels [default: the device where it can, else the wall]; networks always take the wall's
+    #[arg(long, global = true, value_enum)]
+    clock: Option<Clock>,
+    /// Also print the time of every dispatch
+    #[arg(long, global = true)]
+    profile: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Matrix products
+    Gemm {
+        /// Only rows whose name contains this
+        filter: Option<String>,
+    },
+    /// Convolutions of well-known networks, every pass by every algorithm
+    Conv {
+        /// Only rows whose name contains this
+        filter: Option<String>,
+    },
+    /// Every operation of the registry, by every algorithm
+    Ops {
+        /// Only rows whose name contains this
+        filter: Option<String>,
+    },
+    /// Training steps of whole networks
+    #[command(visible_alias = "step")]
+    Nets(NetArgs),
+    /// The adapter's own peak rates: multiply-adds and copies
+    Peaks,
+    /// A report about this adapter to paste into an issue; half a minute without a GPU
+    Report,
+}
+
+/// What every benchmark needs.
+struct Bench {
+    device: Device,
+    effort: Effort,
+    peaks: Option<Peaks>,
+    json: bool,
     profile: bool,
 }
 
-/// Times one of the three.
+impl Bench {
+    /// A row with what all rows of this run share.
+    fn row(&self) -> Row {
+        let info = self.device.info();
+        Row {
+            tier: self.device.target().tier.name().to_string(),
+            dtype: "f32".to_string(),
+            clock: self.effort.clock.name().to_string(),
+            adapter: info.name.clone(),
+            driver: info.driver.clone(),
+            ..Row::default()
+        }
+    }
+
+    /// Prints a row as soon as it is there.
+    fn show(&self, row: &Row) {
+        match row.json() {
+            Ok(line) if self.json => println!("{line}"),
+            _ => println!("{row}"),
+        }
+    }
+
+    /// Prints where the time goes, where that is asked for. Lines for programs stay alone on the standard output.
+    fn show_profile(&self, profile: impl FnOnce() -> wgrad::tensor::Result<Profile>) -> Result<()> {
+        if self.profile {
+            let profile = profile()?;
+            if self.json { eprintln!("{profile}\n") } else { println!("{profile}\n") }
+        }
+        Ok(())
+    }
+
+    /// Runs the items whose name contains `filter`; that there is none is an error: a slip of the keyboard shall not pass for a
+    /// measurement.
+    fn items(&self, items: &[Item], filter: Option<&str>) -> Result<Vec<Row>> {
+        let wanted = chosen(items, filter)?;
+        let rows = wanted.into_iter().map(|item| {
+            let row = item.run(self);
+            self.show(&row);
+            row
+        });
+        Ok(rows.collect())
+    }
+}
+
+fn chosen<'a>(items: &'a [Item], filter: Option<&str>) -> Result<Vec<&'a Item>> {
+    let part = filter.unwrap_or_default();
+    let wanted: Vec<&Item> = items.iter().filter(|item| item.name.contains(part)).collect();
+    if wanted.is_empty() {
+        let mut known: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
+        known.dedup();
+        bail!("no row's name contains {part:?}; there are:\n  {}", known.join("\n  "));
+    }
+    Ok(wanted)
+}
+
+/// Runs one benchmark.
 pub(crate) fn bench(args: &Args) -> Result<()> {
-    let started = Instant::now();
+    let baseline = args.output.prepare()?;
     let tier = args.tier.as_deref().map(|tier| if tier == "cpu" { Tier::Cpu } else { Tier::Base });
     let options = DeviceOptions { adapter: args.adapter.clone(), tier, ..DeviceOptions::default() };
     let device = Device::open(&options)?;
-    if !args.json {
-        println!("{} ({}), tier {}", device.info().name, device.info().driver, device.target().tier.name());
-        println!("{METHOD}\n");
+    let clock = args.clock.unwrap_or(if device.has_timestamps() { Clock::Device } else { Clock::Wall });
+    if clock == Clock::Device && !device.has_timestamps() {
+        bail!("{} has no timestamps; use --clock wall", device.info().name);
     }
-    match args.what.as_str() {
-        "gemm" => gemm(&device, args),
-        "conv" => conv::conv(&device, args),
-        _ => step(&device, args, started),
+    let effort = if matches!(args.what, What::Report) { Effort::brief(clock) } else { Effort::full(clock) };
+    let mut bench = Bench { device, effort, peaks: None, json: args.output.json, profile: args.profile };
+    if !bench.json {
+        println!("{}", report::device(bench.device.info(), &bench.device.target()));
     }
-}
-
-fn row(args: &Args, name: &str, algo: &str, time: &Time, flops: f64, error: &RunError) {
-    let gflops = flops / time.ms / 1e6;
-    if args.json {
-        let line = json!({"name": name, "algo": algo, "ms": time.ms, "ms_min": time.least, "ms_max": time.most,
-                          "gflops": gflops, "max_err": error.max, "rms_err": error.rms, "method": METHOD});
-        println!("{line}");
-    } else {
-        println!(
-            "{name:<44} {algo:<11} {:>9.3} ms  ({:.3} to {:.3})  {gflops:>8.1} GFLOP/s  error {:.1e} max, {:.1e} rms",
-            time.ms, time.least, time.most, error.max, error.rms
-        );
+    let peaks = Peaks::measure(&bench.device, clock)?;
+    bench.peaks = Some(peaks);
+    if !bench.json {
+        println!("{peaks}\n{}\n", method(effort));
     }
-}
-
-/// The rows there are, and whether one was asked for.
-#[derive(Default)]
-struct Rows {
-    known: Vec<String>,
-    any: bool,
-}
-
-impl Rows {
-    fn wanted(&mut self, args: &Args, name: &str) -> bool {
-        let wanted = args.name.as_deref().is_none_or(|part| name.contains(part));
-        self.known.push(name.to_owned());
-        self.any |= wanted;
-        wanted
-    }
-
-    /// Fails where no row was asked for: a slip of the keyboard shall not pass for a measurement.
-    fn check(&self, args: &Args) -> Result<()> {
-        if self.any {
-            return Ok(());
+    let batch = args.batch.map(|batch| batch as usize);
+    let (is_software, target) = (bench.device.info().is_software, bench.device.target());
+    let rows = match &args.what {
+        What::Gemm { filter } => bench.items(&gemm::items(is_software), filter.as_deref())?,
+        What::Conv { filter } => bench.items(&conv::items(&target, batch.unwrap_or(32))?, filter.as_deref())?,
+        What::Ops { filter } => bench.items(&ops::items(&target), filter.as_deref())?,
+        What::Nets(args) => nets::run(&bench, &options, batch, args),
+        What::Report => report::run(&bench, &options)?,
+        What::Peaks => {
+            let rows = peaks.rows(&bench.row());
+            // Words for readers have been printed.
+            rows.iter().filter(|_| bench.json).for_each(|row| bench.show(row));
+            rows
         }
-        let part = args.name.as_deref().unwrap_or_default();
-        bail!("no row's name contains {part:?}; there are:\n  {}", self.known.join("\n  "))
-    }
+    };
+    args.output.finish(&rows, baseline.as_deref(), &command(std::env::args().skip(1)))
 }
 
-fn gemm(device: &Device, args: &Args) -> Result<()> {
-    let mut rows = Rows::default();
-    for (m, n, k) in [(256, 256, 256), (512, 512, 512), (1024, 1024, 1024), (32_768, 16, 144), (2048, 64, 576)] {
-        for transposed in [false, true] {
-            let name = format!("{m}x{n}x{k} {}", if transposed { "a b^T" } else { "a b" });
-            if !rows.wanted(args, &name) {
-                continue;
+/// How the figures come about.
+fn method(effort: Effort) -> String {
+    let Effort { clock, rounds, round } = effort;
+    let timed = match clock {
+        Clock::Device => "the device's timestamps around every dispatch, summed over the run",
+        Clock::Wall => "the wall clock around runs submitted back to back",
+    };
+    format!(
+        "Kernels: {timed}; median of {rounds} rounds\n\
+         (least to most) of at least {} ms or 1000 runs, after a warm-up. Networks: the wall clock between the ends of steps.\n\
+         Errors against f64: the largest relative to the largest value; of convolutions and products, on a part.\n\
+         GFLOP/s by the direct count.",
+        round.as_millis()
+    )
+}
+
+/// The command that was typed, without what became of the rows.
+fn command(arguments: impl Iterator<Item = String>) -> String {
+    let mut words = vec!["cargo xtask".to_string()];
+    let mut arguments = arguments.peekable();
+    while let Some(word) = arguments.next() {
+        match word.split('=').next() {
+            Some("--json" | "--force" | "--fail-on-regression") => {}
+            Some("--save" | "--baseline" | "--threshold" | "--markdown") => {
+                arguments.next_if(|next| !word.contains('=') && !next.starts_with("--"));
             }
-            let mut subject = Subject::new(device, |s| {
-                let init = Init::Uniform { bound: 1.0 };
-                let a = s.weight("a", [m, k], init);
-                let b = s.weight("b", if transposed { [n, k] } else { [k, n] }, init);
-                if transposed { a.matmul_transposed(b) } else { a.matmul(b) }
-            })?;
-            let error = subject.error(&subject.reference()?)?;
-            row(args, &name, "gemm", &subject.time()?, 2.0 * (m * n * k) as f64, &error);
+            _ => words.push(word),
         }
     }
-    rows.check(args)
+    words.join(" ")
 }
 
-/// A whole training step: forward, backward, update. The first step's time counts from the start of this program.
-fn step(device: &Device, args: &Args, started: Instant) -> Result<()> {
-    let name = args.name.as_deref().unwrap_or("resnet20");
-    let Some(model) = models::by_name(name, 3, 10) else {
-        bail!("no model {name:?}; there are: {}", models::NAMES.join(", "));
-    };
-    let mut params = Params::new(device, 1);
-    let options = StepOptions {
-        batch_size: args.batch,
-        channels: 3,
-        height: 32,
-        width: 32,
-        mean: [0.5; 3],
-        std: [0.25; 3],
-        label_smoothing: 0.0,
-        sgd: SgdConfig { momentum: 0.9, weight_decay: 1e-4, ..SgdConfig::default() },
-        logits: false,
-        precision: Precision::default(),
-        compile: CompileOptions {
-            temporary_bytes: args.memory.map(|mib| (mib * f64::from(1 << 20)) as u64),
-            ..CompileOptions::default()
-        },
-    };
-    let mut step = TrainStep::new(device, &mut params, &model, &options)?;
-    let pixels: Vec<u32> = (0..args.batch as u32 * 1024).map(|i| i.wrapping_mul(0x9e37_79b9) >> 8).collect();
-    let labels: Vec<u32> = (0..args.batch as u32).map(|i| i % 10).collect();
-    step.run(&pixels, &labels, 0.01)?;
-    device.wait()?;
-    let first_step_s = started.elapsed().as_secs_f64();
-    if args.profile {
-        let feeds = [("pixels", Feed::U32(&pixels)), ("labels", Feed::U32(&labels)), ("lr", Feed::F32(&[0.01]))];
-        println!("{}", step.plan_mut().profile(&feeds)?);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
     }
-    let time = time(|| Ok(step.run(&pixels, &labels, 0.01).map(|_| ())?), || Ok(device.wait()?))?;
-    let images_per_s = args.batch as f64 / time.ms * 1e3;
-    if args.json {
-        let line = json!({"name": name, "batch": args.batch, "ms": time.ms, "ms_min": time.least, "ms_max": time.most,
-                          "images_per_s": images_per_s, "first_step_s": first_step_s, "method": METHOD});
-        println!("{line}");
-    } else {
-        println!(
-            "{name} batch {}: {:.1} ms a step ({:.1} to {:.1}), {images_per_s:.1} images/s; first step after {first_step_s:.2} s",
-            args.batch, time.ms, time.least, time.most
+
+    fn parse(line: &str) -> Result<Args, String> {
+        let words = std::iter::once("bench").chain(line.split_whitespace());
+        Cli::try_parse_from(words).map(|cli| cli.args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn good_lines_parse() {
+        for line in [
+            "gemm",
+            "gemm 1024 --json",
+            "conv alexnet --batch 8 --tier base --clock wall",
+            "--json conv",
+            "ops batch_norm --save rows.jsonl --force",
+            "ops --baseline rows.jsonl --threshold 5 --fail-on-regression",
+            "nets --markdown",
+            "nets resnet20 vgg16_bn --batch 4 --size 64 --precision mixed-f16 --steps 3 --markdown docs/table.md",
+            "step resnet20 --profile",
+            "peaks",
+            "report --adapter 0",
+        ] {
+            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        let What::Nets(nets) = parse("nets resnet20 alexnet --size 96").unwrap().what else { panic!("nets") };
+        assert_eq!((nets.names.len(), nets.size, nets.steps), (2, Some(96), 10));
+    }
+
+    #[test]
+    fn bad_lines_are_refused_with_a_reason() {
+        for (line, part) in [
+            ("", "subcommand"),
+            ("speed", "speed"),
+            ("nets resnet21", "there are lenet"),
+            ("nets --steps 0", "--steps"),
+            ("nets --size 0", "--size"),
+            ("nets --precision fp8", "mixed-f16"),
+            ("conv --batch 0", "--batch"),
+            ("conv --tier gpu", "base, cpu"),
+            ("conv --clock sun", "device, wall"),
+            ("conv --force", "--save"),
+            ("conv --fail-on-regression", "--baseline"),
+            ("conv --baseline x --threshold=-3", "at least 0"),
+        ] {
+            let error = parse(line).err().unwrap_or_else(|| panic!("{line} parses"));
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_meets_nothing_lists_what_there_is() {
+        let items = gemm::items(true);
+        assert_eq!(chosen(&items, Some("1024x1024")).unwrap().len(), 2);
+        assert_eq!(chosen(&items, None).unwrap().len(), items.len());
+        let error = chosen(&items, Some("1023")).err().unwrap().to_string();
+        assert!(error.contains("\"1023\"") && error.contains("gemm 256x256x256 a b"), "{error}");
+    }
+
+    #[test]
+    fn the_command_is_told_without_what_became_of_the_rows() {
+        for line in [
+            "bench nets resnet20 --markdown",
+            "bench --json nets resnet20 --save rows.jsonl --force",
+            "bench nets --markdown docs/table.md --baseline=old.jsonl --threshold 5 --fail-on-regression resnet20",
+        ] {
+            assert_eq!(command(line.split(' ').map(str::to_string)), "cargo xtask bench nets resnet20", "{line}");
+        }
+        assert_eq!(
+            command(["bench", "conv", "--batch", "8"].map(str::to_string).into_iter()),
+            "cargo xtask bench conv --batch 8"
         );
     }
-    Ok(())
 }

@@ -90,5 +90,6 @@ pub fn cases() -> Vec<Case> {
         case("thousand rows", (1030, 4), 1, Fill::Normal, 4),
         case("labels outside", (40, 5), 2, Fill::Normal, 9),
         Case::new("padding", TopKCorrect { k: 5 }, [CaseInput::normal([9, 4]), padding]),
+        case("thousand classes", (256, 1000), 5, Fill::Normal, 1000).timed(),
     ]
 }

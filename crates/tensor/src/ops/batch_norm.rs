@@ -381,5 +381,14 @@ pub fn cases() -> Vec<Case> {
     // x itself is rounded to 6e-5 here; what matters is that nothing worse is added.
     let op = BatchNorm { eps: 1e-5, ..BatchNorm::default() };
     cases.push(Case::new("mean far above the deviation", op, [far, vector, vector]).within(2e-4));
+    let (images, vector) = (CaseInput::normal(super::TIMED_IMAGES), CaseInput::normal([super::TIMED_IMAGES[1]]));
+    let var = CaseInput::f32([super::TIMED_IMAGES[1]], Fill::Uniform(0.3, 2.0));
+    let name = format!("{:?}", super::TIMED_IMAGES);
+    let timed = [
+        Case::new(&name, op, [images, vector, vector]),
+        Case::new(format!("{name} + ReLU"), BatchNorm { activation: Activation::Relu, ..op }, [images, vector, vector]),
+        Case::new(name, BatchNormEval { eps: 1e-5, ..BatchNormEval::default() }, [images, vector, vector, vector, var]),
+    ];
+    cases.extend(timed.map(|case| case.within(1e-4).timed()));
     cases
 }

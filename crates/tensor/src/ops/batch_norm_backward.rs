@@ -3,9 +3,9 @@
 use super::batch_norm::check_vectors;
 use super::bias::{channel_shapes, for_each_channel};
 use super::columns::{Activated, Columns, Weighted, column_sums, rows_and_columns};
-use super::{Activation, Case, CaseInput, Cost, Fill, Lower, OpDef, Prologue, View, ViewMut};
+use super::{Activation, Case, CaseInput, Cost, Fill, Lower, OpDef, Prologue, TIMED_IMAGES, View, ViewMut};
 use crate::dtype::DType;
-use crate::shape::TensorDesc;
+use crate::shape::{Shape, TensorDesc};
 use std::rc::Rc;
 
 /// Gradients of [`BatchNorm`](super::batch_norm::BatchNorm): operands `x`, `weight`, `mean`, `var`, `dy`; results `dx`,
@@ -119,18 +119,22 @@ impl OpDef for BatchNormBackward {
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let activations = [Activation::Relu, Activation::LeakyRelu { slope: 0.1 }, Activation::Gelu];
-    for (i, shape) in channel_shapes().into_iter().enumerate() {
+    let timed = Shape::from(TIMED_IMAGES);
+    for (i, shape) in channel_shapes().into_iter().chain([timed]).enumerate() {
         let image = CaseInput::normal(shape);
         let vector = CaseInput::normal([shape.dim(1)]);
         let var = CaseInput::f32([shape.dim(1)], Fill::Uniform(0.3, 2.0));
         for eval in [false, true] {
+            let add = |cases: &mut Vec<Case>, case: Case| {
+                cases.push(if shape == timed { case.within(1e-4).timed() } else { case.within(1e-4) });
+            };
             let op = BatchNormBackward { eps: 1e-5, eval, activation: Activation::Identity };
             let inputs = vec![image, vector, vector, var, image];
-            cases.push(Case::new(format!("{shape}"), op, inputs.clone()).within(1e-4));
+            add(&mut cases, Case::new(format!("{shape}"), op, inputs.clone()));
             let op = BatchNormBackward { activation: activations[i % 3], ..op };
             let known = CaseInput::f32(shape, Fill::AwayFromZero);
             let inputs: Vec<CaseInput> = inputs.into_iter().chain([known]).collect();
-            cases.push(Case::new(format!("{shape} {:?}", op.activation), op, inputs).within(1e-4));
+            add(&mut cases, Case::new(format!("{shape} {:?}", op.activation), op, inputs));
         }
     }
     cases

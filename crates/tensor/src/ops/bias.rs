@@ -135,5 +135,6 @@ pub fn cases() -> Vec<Case> {
         let bias = CaseInput::normal([shape.dim(1)]);
         [Case::new(format!("{shape}"), AddBias, [x, bias]), Case::new(format!("{shape}"), BiasBackward, [x])]
     };
-    channel_shapes().into_iter().flat_map(case).collect()
+    let timed = case(super::TIMED_IMAGES.into()).map(Case::timed);
+    channel_shapes().into_iter().flat_map(case).chain(timed).collect()
 }

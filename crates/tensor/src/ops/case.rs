@@ -19,12 +19,21 @@ pub struct Case {
     pub tolerance: f64,
     /// Whether the reference's gradient is checked: another case may have the same reference and only other kernels.
     pub gradient: bool,
+    /// Whether it is of the size that networks have: benchmarks take it, tests leave it out.
+    pub timed: bool,
 }
 
 impl Case {
     /// A case with the tolerance of an f32 sum.
     pub fn new(name: impl Into<String>, op: impl OpDef, inputs: impl Into<Vec<CaseInput>>) -> Case {
-        Case { name: name.into(), op: Rc::new(op), inputs: inputs.into(), tolerance: 2e-5, gradient: true }
+        Case {
+            name: name.into(),
+            op: Rc::new(op),
+            inputs: inputs.into(),
+            tolerance: 2e-5,
+            gradient: true,
+            timed: false,
+        }
     }
 
     /// The same case where another one has checked the reference's gradient.
@@ -32,11 +41,24 @@ impl Case {
         Case { gradient: false, ..self }
     }
 
+    /// The same case for benchmarks only.
+    pub fn timed(self) -> Case {
+        Case { timed: true, ..self }
+    }
+
+    /// Elements of all operands.
+    pub fn elements(&self) -> usize {
+        self.inputs.iter().map(|input| input.desc.shape.numel()).sum()
+    }
+
     /// The same case with another tolerance.
     pub fn within(self, tolerance: f64) -> Case {
         Case { tolerance, ..self }
     }
 }
+
+/// The images that cases for benchmarks share: 32 of them as the first stage of ResNet-50 has them.
+pub(super) const TIMED_IMAGES: [usize; 4] = [32, 64, 56, 56];
 
 /// One operand of a case.
 #[derive(Clone, Copy, Debug)]

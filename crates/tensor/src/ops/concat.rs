@@ -311,5 +311,10 @@ pub fn cases() -> Vec<Case> {
     let matrix = CaseInput::normal([5, 7]);
     cases.push(Case::new("matrix", SliceChannels { start: 2, count: 3 }, [matrix]));
     cases.push(Case::new("matrix", PadChannels { before: 2, after: 3 }, [matrix]));
+    // The first inception block of GoogLeNet.
+    cases.push(Case::new("inception 3a", Concat, with(32, &[64, 128, 32, 32], &[28, 28])).timed());
+    let images = CaseInput::normal(super::TIMED_IMAGES);
+    cases.push(Case::new("half the channels", SliceChannels { start: 32, count: 32 }, [images]).timed());
+    cases.push(Case::new("twice the channels", PadChannels { before: 32, after: 32 }, [images]).timed());
     cases
 }

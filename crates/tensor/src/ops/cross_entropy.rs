@@ -195,6 +195,10 @@ pub fn cases() -> Vec<Case> {
     cases.push(Case::new("far from zero", backward, [high, labels, dloss]));
     cases.push(Case::new("padding", forward, [high, padding]));
     cases.push(Case::new("padding", backward, [high, padding, dloss]));
+    let logits = CaseInput::f32([256, 1000], Fill::Uniform(-9.0, 9.0));
+    let (labels, dloss) = (CaseInput::u32([256], Fill::Below(1000)), CaseInput::normal([256]));
+    cases.push(Case::new("256x1000", forward, [logits, labels]).timed());
+    cases.push(Case::new("256x1000", backward, [logits, labels, dloss]).timed());
     cases
 }
 

@@ -126,7 +126,9 @@ pub fn cases() -> Vec<Case> {
             [CaseInput::normal(shape), rng],
         )
     };
-    list.into_iter().enumerate().map(case).collect()
+    // What stands before the first linear layer of AlexNet.
+    let timed = case((10, ([128, 9216].into(), 0.5))).timed();
+    list.into_iter().enumerate().map(case).chain([timed]).collect()
 }
 
 #[cfg(test)]

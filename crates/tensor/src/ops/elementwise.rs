@@ -340,5 +340,14 @@ pub fn cases() -> Vec<Case> {
             cases.push(Case::new(name, ActivateBackward { activation }, [normal, away]));
         }
     }
+    let shape = Shape::from(super::TIMED_IMAGES);
+    let (normal, relu) = (CaseInput::normal(shape), Activation::Relu);
+    let timed = [
+        Case::new(format!("{shape}"), Binary::Add, [normal, normal]),
+        Case::new(format!("{shape}"), Scale { alpha: -1.7 }, [normal]),
+        Case::new(format!("{shape} relu"), Activate { activation: relu }, [normal]),
+        Case::new(format!("{shape} relu"), ActivateBackward { activation: relu }, [normal, normal]),
+    ];
+    cases.extend(timed.map(Case::timed));
     cases
 }

@@ -132,5 +132,9 @@ pub fn cases() -> Vec<Case> {
             cases.push(Case::new(format!("{init:?} {shape}"), op, []).within(1e-4));
         }
     }
+    // The weight of the second linear layer of AlexNet and VGG.
+    let shape = Shape::from([4096, 4096]);
+    let op = FillWith { shape, init: Init::Normal { std: 0.01 }, seed: 1, stream: 0 };
+    cases.push(Case::new(format!("normal {shape}"), op, []).within(1e-4).timed());
     cases
 }

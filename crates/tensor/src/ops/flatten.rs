@@ -121,5 +121,9 @@ pub fn cases() -> Vec<Case> {
         cases.push(Case::new(shape.to_string(), Flatten, [CaseInput::normal(shape)]));
         cases.push(Case::new(shape.to_string(), Unflatten { x_shape: shape }, [flat]));
     }
+    // Before the first linear layer of VGG.
+    let (shape, flat) = (Shape::from([64, 512, 7, 7]), CaseInput::normal([64, 512 * 7 * 7]));
+    cases.push(Case::new(shape.to_string(), Flatten, [CaseInput::normal(shape)]).timed());
+    cases.push(Case::new(shape.to_string(), Unflatten { x_shape: shape }, [flat]).timed());
     cases
 }

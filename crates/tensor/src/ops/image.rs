@@ -94,6 +94,8 @@ pub fn cases() -> Vec<Case> {
             cases.push(Case::new(format!("{shape:?} to {channels}"), op, [CaseInput::u32(shape, Fill::Bits)]));
         }
     }
+    let (op, shape) = (DecodeImage { channels: 3, mean, std }, [32, 224, 224]);
+    cases.push(Case::new(format!("{shape:?} to 3"), op, [CaseInput::u32(shape, Fill::Bits)]).timed());
     cases
 }
 

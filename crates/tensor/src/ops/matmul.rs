@@ -187,5 +187,13 @@ pub fn cases() -> Vec<Case> {
     // The sum is cut into 63 parts where 64 were wanted.
     let inputs = [CaseInput::normal([6, 32_832]), CaseInput::normal([32_832, 25])];
     cases.push(Case::new("fewer parts than wanted", MatMul::default(), inputs));
+    // The second linear layer of AlexNet and VGG: forward, gradient of x, gradient of the weight.
+    let (x, w, y) = ([128, 4096], [4096, 4096], [128, 4096]);
+    let forms = [("forward", false, true, x, w), ("dx", false, false, y, w), ("dw", true, false, y, x)];
+    for (name, transpose_a, transpose_b, a, b) in forms {
+        let op = MatMul { transpose_a, transpose_b, ..MatMul::default() };
+        let inputs = [CaseInput::normal(a), CaseInput::normal(b)];
+        cases.push(Case::new(format!("fc7 batch 128 {name}"), op, inputs).within(1e-4).timed());
+    }
     cases
 }

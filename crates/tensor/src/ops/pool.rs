@@ -377,7 +377,7 @@ impl<'g> Value<'g> {
 pub fn cases() -> Vec<Case> {
     let oblong = PoolConfig { kernel: [3, 2], stride: [1, 3], padding: [1, 0], ceil_mode: false };
     let wide = PoolConfig { kernel: [2, 5], stride: [3, 2], padding: [1, 2], ceil_mode: true };
-    let list: [([usize; 4], PoolConfig); 12] = [
+    let list: [([usize; 4], PoolConfig); 13] = [
         ([2, 4, 6, 6], PoolConfig::square(2, 2)),
         ([1, 3, 7, 5], PoolConfig::square(3, 2).padded(1)),
         ([2, 8, 5, 7], PoolConfig::square(3, 1).padded(1)),
@@ -390,6 +390,7 @@ pub fn cases() -> Vec<Case> {
         ([1, 36, 4, 11], wide),
         ([2, 7, 4, 10], oblong),
         ([1, 40, 13, 13], PoolConfig::square(8, 5)),
+        (super::TIMED_IMAGES, PoolConfig::square(3, 2).padded(1)),
     ];
     let mut cases = Vec::new();
     for (shape, config) in list {
@@ -397,15 +398,18 @@ pub fn cases() -> Vec<Case> {
         let x_shape = Shape::from(shape);
         let name = format!("{x_shape} {config:?}");
         let (dy, places) = (CaseInput::normal(pooled), (config.kernel[0] * config.kernel[1]) as u32);
-        cases.push(Case::new(&name, MaxPool { config }, [CaseInput::f32(shape, Fill::Distinct)]));
         let places = CaseInput::u32(pooled, Fill::Below(places));
-        cases.push(Case::new(&name, MaxPoolBackward { config, x_shape }, [dy, places]));
+        let mut group = vec![
+            Case::new(&name, MaxPool { config }, [CaseInput::f32(shape, Fill::Distinct)]),
+            Case::new(&name, MaxPoolBackward { config, x_shape }, [dy, places]),
+        ];
         for count_include_pad in [true, false] {
             let forward = AvgPool { config, count_include_pad };
             let name = format!("{name} include {count_include_pad}");
-            cases.push(Case::new(&name, forward, [CaseInput::normal(shape)]));
-            cases.push(Case::new(name, AvgPoolBackward { forward, x_shape }, [dy]));
+            group.push(Case::new(&name, forward, [CaseInput::normal(shape)]));
+            group.push(Case::new(name, AvgPoolBackward { forward, x_shape }, [dy]));
         }
+        cases.extend(group.into_iter().map(|case| if shape == super::TIMED_IMAGES { case.timed() } else { case }));
     }
     cases
 }

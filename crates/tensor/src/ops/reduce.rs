@@ -185,5 +185,9 @@ pub fn cases() -> Vec<Case> {
             cases.push(Case::new(format!("{shape}"), Expand { shape, factor: -0.375 }, [scalar]));
         }
     }
+    let shape = Shape::from(super::TIMED_IMAGES);
+    let x = CaseInput::f32(shape, super::Fill::Uniform(0.5, 1.5));
+    cases.push(Case::new(format!("{shape}"), Reduce::Sum, [x]).timed());
+    cases.push(Case::new(format!("{shape}"), Expand { shape, factor: 0.5 }, [CaseInput::normal([])]).timed());
     cases
 }

@@ -331,6 +331,19 @@ pub fn cases() -> Vec<Case> {
             ));
         }
     }
+    // As many numbers as four of the widest 3x3 layers of ResNet-50 have.
+    let shapes = [Shape::from([512, 512, 3, 3]); 4];
+    let op = SgdUpdate {
+        members: shapes.len(),
+        lr_scale: 1.0,
+        momentum: 0.9,
+        nesterov: false,
+        weight_decay: 1e-4,
+        scaled: false,
+    };
+    let mut inputs = vec![CaseInput::normal(shapes[0]); 3 * shapes.len()];
+    inputs.push(CaseInput::f32([], super::Fill::Constant(0.1)));
+    cases.push(Case::new("4 filters of 512x512x3x3", op, inputs).timed());
     cases
 }
 

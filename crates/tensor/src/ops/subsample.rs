@@ -119,7 +119,7 @@ impl<'g> Value<'g> {
 
 /// Extents that the stride divides and does not, strides above the image, unequal strides, whole and broken vec4s.
 pub fn cases() -> Vec<Case> {
-    let list: [([usize; 4], [usize; 2]); 9] = [
+    let list: [([usize; 4], [usize; 2]); 10] = [
         ([2, 4, 6, 6], [2, 2]),
         ([1, 3, 7, 5], [2, 2]),
         ([3, 16, 1, 1], [2, 2]),
@@ -129,14 +129,18 @@ pub fn cases() -> Vec<Case> {
         ([2, 64, 8, 8], [2, 2]),
         ([1, 6, 3, 4], [1, 1]),
         ([2, 36, 5, 6], [1, 3]),
+        (super::TIMED_IMAGES, [2, 2]),
     ];
     let mut cases = Vec::new();
     for (shape, stride) in list {
         let name = format!("{shape:?} by {stride:?}");
         let (x_shape, [sh, sw], [n, c, h, w]) = (Shape::from(shape), stride, shape);
         let dy = CaseInput::normal([n, c, h.div_ceil(sh), w.div_ceil(sw)]);
-        cases.push(Case::new(&name, Subsample { stride }, [CaseInput::normal(shape)]));
-        cases.push(Case::new(&name, SubsampleBackward { stride, x_shape }, [dy]));
+        let pair = [
+            Case::new(&name, Subsample { stride }, [CaseInput::normal(shape)]),
+            Case::new(&name, SubsampleBackward { stride, x_shape }, [dy]),
+        ];
+        cases.extend(pair.map(|case| if shape == super::TIMED_IMAGES { case.timed() } else { case }));
     }
     cases
 }

@@ -68,5 +68,25 @@ pub fn cases() -> Vec<Case> {
         let added = Conv2d { residual: true, ..Conv2d::new(config) };
         cases.push(Case::new(format!("{name} plus residual"), added, [x, w, y]));
     }
+    // Layers of ResNet-50 and ResNeXt-50.
+    let timed: [(&str, [usize; 4], [usize; 4], Conv2dConfig); 4] = [
+        ("64 channels 56x56", [8, 64, 56, 56], [64, 64, 3, 3], same),
+        ("128 channels 56x56 stride 2", [8, 128, 56, 56], [128, 128, 3, 3], config([2, 2], [1, 1], [1, 1], 1)),
+        ("1x1 64 to 256 channels 56x56", [8, 64, 56, 56], [256, 64, 1, 1], plain),
+        ("32 groups of 4 channels 56x56", [8, 128, 56, 56], [128, 4, 3, 3], config([1, 1], [1, 1], [1, 1], 32)),
+    ];
+    for (name, x, w, config) in timed {
+        let Ok(g) = Geometry::forward(x.into(), w.into(), config) else { continue };
+        let (x, w, y) = (CaseInput::normal(x), CaseInput::normal(w), CaseInput::normal(g.output_shape()));
+        let input = Conv2dBackwardInput { config, input: [g.h, g.w], residual: false, algo: None };
+        let weight = Conv2dBackwardWeight { config, kernel: [g.r, g.s], algo: None };
+        let passes = [
+            Case::new(name, Conv2d::new(config), [x, w]),
+            Case::new(name, input, [y, w]),
+            Case::new(name, weight, [x, y]),
+        ];
+        // Room for the rounding of every algorithm.
+        cases.extend(passes.map(|case| case.within(1e-3).timed()));
+    }
     cases
 }
