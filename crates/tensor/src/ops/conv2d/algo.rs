@@ -1,6 +1,7 @@
 //! The algorithms a convolution can be computed by, and the rules that choose one.
 
 use super::Geometry;
+use super::direct::Direct;
 use super::winograd::Winograd;
 use crate::ops::{Target, Tier};
 
@@ -24,6 +25,10 @@ pub enum ConvAlgo {
     Im2col,
     /// The matrix product reads the windows where they lie; no workspace for the windows. Tier `cpu` only.
     Implicit,
+    /// Tiles of pixels in registers, filters too: groups of few channels, and first layers. One launch for all groups.
+    Direct,
+    /// As [`ConvAlgo::Direct`] for one input channel a group (with any number of filters each).
+    Depthwise,
     /// Winograd's minimal filtering with tiles of 2x2 output pixels: 2.25 times fewer products for 3x3 filters.
     WinogradF2,
     /// Tiles of 4x4: 4 times fewer products for 3x3 filters, 6.25 times for 5x5, and ten times the rounding error.
@@ -32,8 +37,15 @@ pub enum ConvAlgo {
 
 impl ConvAlgo {
     /// All algorithms.
-    pub const ALL: [ConvAlgo; 5] =
-        [ConvAlgo::Pointwise, ConvAlgo::Im2col, ConvAlgo::Implicit, ConvAlgo::WinogradF2, ConvAlgo::WinogradF4];
+    pub const ALL: [ConvAlgo; 7] = [
+        ConvAlgo::Pointwise,
+        ConvAlgo::Im2col,
+        ConvAlgo::Implicit,
+        ConvAlgo::Direct,
+        ConvAlgo::Depthwise,
+        ConvAlgo::WinogradF2,
+        ConvAlgo::WinogradF4,
+    ];
 
     /// Name in labels and tables.
     pub fn name(self) -> &'static str {
@@ -41,6 +53,8 @@ impl ConvAlgo {
             ConvAlgo::Pointwise => "pointwise",
             ConvAlgo::Im2col => "im2col",
             ConvAlgo::Implicit => "implicit",
+            ConvAlgo::Direct => "direct",
+            ConvAlgo::Depthwise => "depthwise",
             ConvAlgo::WinogradF2 => "winograd-f2",
             ConvAlgo::WinogradF4 => "winograd-f4",
         }
@@ -56,9 +70,19 @@ impl ConvAlgo {
             ConvAlgo::Implicit => {
                 target.tier == Tier::Cpu && channels_by_four && (pass == ConvPass::Forward || filters_by_four)
             }
+            ConvAlgo::Direct | ConvAlgo::Depthwise => self.direct(g, pass, target.tier).is_some(),
             ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4 => {
                 self.winograd(g).is_some_and(|f| 4 * f.filter_elements(g) as u64 <= target.workspace_bytes)
             }
+        }
+    }
+
+    /// The tiles of a direct algorithm that applies to this pass.
+    pub(super) fn direct(self, g: &Geometry, pass: ConvPass, tier: Tier) -> Option<Direct> {
+        match self {
+            ConvAlgo::Direct => Direct::new(g, pass, false, tier),
+            ConvAlgo::Depthwise => Direct::new(g, pass, true, tier),
+            _ => None,
         }
     }
 

@@ -6,6 +6,7 @@
 mod algo;
 mod candidates;
 mod cases;
+mod direct;
 mod geometry;
 mod lower;
 mod winograd;
