@@ -83,7 +83,7 @@ fn load_filter(at: Block, tap: u32, part: u32) -> Filter {
   return v;
 }
 #else
-// One tap between four source and four target channels: a column holds four c of one k.
+// One tap between four source and four target channels: a column holds what one source channel gives.
 alias Filter = mat4x4f;
 
 fn load_column(k: u32, tap: u32, c: u32) -> vec4f {
@@ -107,19 +107,15 @@ fn load_filter(at: Block, tap: u32, part: u32) -> Filter {
   let c = part * 4u;
 #endif
   let first = at.group * args.kg;
-  return mat4x4f(load_column(first + min(k, args.kg - 1u), tap, c), load_column(first + min(k + 1u, args.kg - 1u), tap, c),
-                 load_column(first + min(k + 2u, args.kg - 1u), tap, c), load_column(first + min(k + 3u, args.kg - 1u), tap, c));
-}
-#endif
-
-// Componentwise with DEPTHWISE.
-fn through(f: Filter, v: vec4f) -> vec4f {
+  let f = mat4x4f(load_column(first + min(k, args.kg - 1u), tap, c), load_column(first + min(k + 1u, args.kg - 1u), tap, c),
+                  load_column(first + min(k + 2u, args.kg - 1u), tap, c), load_column(first + min(k + 3u, args.kg - 1u), tap, c));
 #ifdef BACKWARD_INPUT
-  return f * v;
+  return f;
 #else
-  return v * f;
+  return transpose(f);
 #endif
 }
+#endif
 
 // The source channels that a block's target channels see, 0 outside the image. Unsigned wrap-around makes negative
 // positions huge, so that they fail the comparison with the extent.
@@ -173,13 +169,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   let at = Block(group, (block - group * args.group_blocks) * 4u);
 
   var r_w: array<Filter, R * S * PARTS>;
-#for part in PARTS
-#for r in R
-#for s in S
-  r_w[({part}u * R + {r}u) * S + {s}u] = load_filter(at, {r}u * S + {s}u, {part}u);
-#endfor
-#endfor
-#endfor
+  for (var i = 0u; i < R * S * PARTS; i++) { r_w[i] = load_filter(at, i % (R * S), i / (R * S)); }
 
   var r_x: array<vec4f, IN_H * IN_W>;
   var r_y: array<vec4f, TILE_H * TILE_W>;
@@ -212,12 +202,12 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 #for s in S
 #ifdef BACKWARD_INPUT
     if (({p}u + REACH_H * STRIDE_H - {r}u * DIL_H) % STRIDE_H == 0u && ({q}u + REACH_W * STRIDE_W - {s}u * DIL_W) % STRIDE_W == 0u) {
-      r_y[{p}u * TILE_W + {q}u] += through(r_w[({part}u * R + {r}u) * S + {s}u],
-        r_x[({p}u + REACH_H * STRIDE_H - {r}u * DIL_H) / STRIDE_H * IN_W + ({q}u + REACH_W * STRIDE_W - {s}u * DIL_W) / STRIDE_W]);
+      r_y[{p}u * TILE_W + {q}u] += r_w[({part}u * R + {r}u) * S + {s}u] *
+        r_x[({p}u + REACH_H * STRIDE_H - {r}u * DIL_H) / STRIDE_H * IN_W + ({q}u + REACH_W * STRIDE_W - {s}u * DIL_W) / STRIDE_W];
     }
 #else
-    r_y[{p}u * TILE_W + {q}u] += through(r_w[({part}u * R + {r}u) * S + {s}u],
-      r_x[({p}u * STRIDE_H + {r}u * DIL_H) * IN_W + {q}u * STRIDE_W + {s}u * DIL_W]);
+    r_y[{p}u * TILE_W + {q}u] += r_w[({part}u * R + {r}u) * S + {s}u] *
+      r_x[({p}u * STRIDE_H + {r}u * DIL_H) * IN_W + {q}u * STRIDE_W + {s}u * DIL_W];
 #endif
 #endfor
 #endfor

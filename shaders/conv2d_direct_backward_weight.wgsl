@@ -137,20 +137,19 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     continuing { tile += 1u; break if tile >= tile_end; }
   }
 
+  for (var tap = 0u; tap < R * S; tap++) {
+    let sums = r_dw[tap];
 #for i in 4
-  if (at.k + {i}u < args.kg) {
-    let to = (run * args.k + at.group * args.kg + at.k + {i}u) * R * S;
-#for r in R
-#for s in S
+    if (at.k + {i}u < args.kg) {
+      let to = ((run * args.k + at.group * args.kg + at.k + {i}u) * R * S + tap) * args.cg;
 #ifdef DEPTHWISE
-    partial[to + {r}u * S + {s}u] = r_dw[{r}u * S + {s}u][{i}u];
+      partial[to] = sums[{i}u];
 #else
 #for j in 4
-    if (at.c + {j}u < args.cg) { partial[(to + {r}u * S + {s}u) * args.cg + at.c + {j}u] = r_dw[{r}u * S + {s}u][{i}u][{j}u]; }
+      if (at.c + {j}u < args.cg) { partial[to + at.c + {j}u] = sums[{i}u][{j}u]; }
 #endfor
 #endif
-#endfor
+    }
 #endfor
   }
-#endfor
 }

@@ -100,7 +100,11 @@ impl ConvAlgo {
         // With fewer channels the transforms cost more than the products they save.
         let wide = target.tier == Tier::Cpu && g.c >= 64 && g.k >= 64;
         let winograd = [ConvAlgo::WinogradF4, ConvAlgo::WinogradF2].into_iter().filter(|_| wide);
-        let mut order = [ConvAlgo::Pointwise].into_iter().chain(winograd).chain([ConvAlgo::Implicit]);
+        // A matrix product of fewer columns than its narrowest tile would waste most of it; so would one of three channels.
+        let narrow = if g.config.groups > 1 { g.kg() < 16 } else { !g.cg().is_multiple_of(4) };
+        let direct = [ConvAlgo::Depthwise, ConvAlgo::Direct].into_iter().filter(|_| narrow);
+        let order = [ConvAlgo::Pointwise].into_iter().chain(winograd).chain(direct);
+        let mut order = order.chain([ConvAlgo::Implicit]);
         order.find(|algo| algo.supports(g, pass, target)).unwrap_or(ConvAlgo::Im2col)
     }
     /// The algorithm that computes a pass: `fixed` where it can, else what the rules choose.
