@@ -14,9 +14,7 @@ fn cases() -> Vec<Case> {
     let wanted = std::env::var("WGRAD_OP").unwrap_or_default();
     let all = REGISTRY.iter().flat_map(|entry| (entry.cases)().into_iter().map(move |case| (entry.family, case)));
     let names = |family: &str, case: &Case| [family, case.op.name(), &case.name].map(|name| name.contains(&wanted));
-    all.filter(|(family, case)| names(family, case).contains(&true))
-        .map(|(_, case)| case)
-        .collect()
+    all.filter(|(family, case)| names(family, case).contains(&true)).map(|(_, case)| case).collect()
 }
 
 fn open(tier: Tier, checked: bool) -> Device {
