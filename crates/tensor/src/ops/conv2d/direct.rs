@@ -10,7 +10,7 @@ use crate::ops::{BufId, DispatchBuilder, Lower, Tier};
 const LARGEST_MATRICES: usize = 25;
 /// As above where a tap is a vec4.
 const LARGEST_VECTORS: usize = 49;
-/// Source pixels of a tile.
+/// Loads of source channels for a tile.
 const LARGEST_SOURCE: usize = 100;
 
 /// How a pass is cut into tiles.
@@ -47,7 +47,7 @@ impl Direct {
             let (tile, source) = extents(g, pass, tile);
             // Multiply-adds of vec4s that are written out: a driver compiles more for too long.
             let products = g.r * g.s * parts * tile[0] * tile[1];
-            let fits = source[0] * source[1] <= LARGEST_SOURCE && products <= 16 * most;
+            let fits = source[0] * source[1] * parts <= LARGEST_SOURCE && products <= 8 * most;
             fits.then_some(Direct { depthwise, parts, tile, source })
         })
     }
