@@ -3,6 +3,7 @@
 use wgrad_layers::losses::{cross_entropy, mse, scores};
 use wgrad_layers::*;
 use wgrad_tensor::graph::GraphData;
+use wgrad_tensor::reference::{self, Tensors};
 use wgrad_tensor::{Graph, Init, Mode, Scope, Shape, TensorDesc, Value};
 
 /// Traces a layer on f32 `shape`; returns the trace and the shape of the result.
@@ -49,6 +50,46 @@ fn conv2d_refuses_groups_that_do_not_divide() {
         let message = mistake(&Conv2d::new(6, 4, 3).groups(groups), Mode::Train, [2, 6, 9, 9]);
         assert!(message.contains("groups must divide"), "{message}");
     }
+}
+
+#[test]
+fn conv_transpose2d_gives_pytorchs_values() {
+    let value = |layer: &ConvTranspose2d, weight: &[f64], x: &[f64], shape: [usize; 4]| {
+        let graph = Graph::new();
+        let y = layer.forward(&Scope::new(&graph, Mode::Eval), graph.feed("x", TensorDesc::f32(shape)));
+        let tensors = Tensors::from([("x".to_string(), x.to_vec())]);
+        let mut params = Tensors::from([("weight".to_string(), weight.to_vec())]);
+        let run = reference::run(&graph.data(), &tensors, &mut params).expect("runs");
+        (y.shape(), run.value(y.id()).to_vec())
+    };
+    let plain = |kernel: usize| ConvTranspose2d::new(1, 1, kernel).bias(false);
+    let counted = [1.0, 2.0, 3.0, 4.0];
+    // The full convolution of [[1,2],[3,4]] with itself.
+    let (shape, y) = value(&plain(2), &counted, &counted, [1, 1, 2, 2]);
+    assert_eq!((shape.dims(), y), ([1, 1, 3, 3].as_slice(), vec![1.0, 4.0, 4.0, 6.0, 20.0, 16.0, 9.0, 24.0, 16.0]));
+    // With a stride of the filter's size every pixel becomes its own copy of the filter.
+    let (shape, y) = value(&plain(2).stride(2), &counted, &[1.0, 10.0], [1, 1, 1, 2]);
+    assert_eq!((shape.dims(), y), ([1, 1, 2, 4].as_slice(), vec![1.0, 2.0, 10.0, 20.0, 3.0, 4.0, 30.0, 40.0]));
+    // Padding cuts a row and a column off each side, output padding adds them below and to the right again.
+    let nine = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
+    let cut = plain(3).stride(2).padding(1).output_padding(1);
+    let (shape, y) = value(&cut, &nine, &[1.0], [1, 1, 1, 1]);
+    assert_eq!((shape.dims(), y), ([1, 1, 2, 2].as_slice(), vec![5.0, 6.0, 8.0, 9.0]));
+}
+
+#[test]
+fn conv_transpose2d_declares_what_pytorch_declares() {
+    let layer = ConvTranspose2d::new(6, 4, [3, 1]).groups(2).stride([2, 1]);
+    let (data, y) = trace(&layer, Mode::Train, [2, 6, 5, 9]);
+    assert_eq!(y, [2, 4, 11, 9].into());
+    let shapes: Vec<Shape> = data.params().map(|(_, decl)| decl.shape).collect();
+    assert_eq!(shapes, [[6, 2, 3, 1].into(), [4].into()]);
+    let message = mistake(&ConvTranspose2d::new(6, 4, 3).output_padding(1), Mode::Train, [2, 6, 5, 5]);
+    assert!(message.contains("less than the stride"), "{message}");
+    let message = mistake(&ConvTranspose2d::new(6, 4, 3).padding(9), Mode::Train, [2, 6, 5, 5]);
+    assert!(message.contains("pad less"), "{message}");
+    let message = mistake(&ConvTranspose2d::new(6, 4, 3).groups(4), Mode::Train, [2, 6, 5, 5]);
+    assert!(message.contains("groups must divide"), "{message}");
 }
 
 #[test]

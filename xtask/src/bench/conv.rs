@@ -27,7 +27,7 @@ impl Layer {
 }
 
 #[rustfmt::skip] // A table is read by its columns.
-const LAYERS: [Layer; 12] = [
+const LAYERS: [Layer; 17] = [
     Layer { name: "resnet20.conv1",       c:   3, h: 32, k:  16, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "resnet20.layer1",      c:  16, h: 32, k:  16, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "resnet20.layer2.0",    c:  16, h: 32, k:  32, r: 3, stride: 2, padding: 1, groups:  1 },
@@ -39,7 +39,12 @@ const LAYERS: [Layer; 12] = [
     Layer { name: "alexnet.conv4",        c: 384, h: 13, k: 256, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "alexnet.conv5",        c: 256, h: 13, k: 256, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "resnet50.layer1.1x1",  c:  64, h: 56, k: 256, r: 1, stride: 1, padding: 0, groups:  1 },
-    Layer { name: "resnext50.layer1.3x3", c: 128, h: 56, k: 128, r: 3, stride: 1, padding: 1, groups: 32 },
+    Layer { name: "grouped.dense",        c: 128, h: 28, k: 128, r: 3, stride: 1, padding: 1, groups:  1 },
+    Layer { name: "grouped.32",           c: 128, h: 28, k: 128, r: 3, stride: 1, padding: 1, groups: 32 },
+    Layer { name: "grouped.32.stride2",   c: 128, h: 28, k: 128, r: 3, stride: 2, padding: 1, groups: 32 },
+    Layer { name: "grouped.depthwise",    c: 128, h: 28, k: 128, r: 3, stride: 1, padding: 1, groups: 128 },
+    Layer { name: "grouped.depthwise.stride2", c: 128, h: 28, k: 128, r: 3, stride: 2, padding: 1, groups: 128 },
+    Layer { name: "grouped.depthwise.x2", c: 128, h: 28, k: 256, r: 3, stride: 1, padding: 1, groups: 128 },
 ];
 
 /// What `bench conv` times.

@@ -1,6 +1,7 @@
 //! The algorithms a convolution can be computed by, and the rules that choose one.
 
 use super::Geometry;
+use super::direct::Direct;
 use super::winograd::Winograd;
 use crate::ops::{Target, Tier};
 
@@ -24,6 +25,11 @@ pub enum ConvAlgo {
     Im2col,
     /// The matrix product reads the windows where they lie; no workspace for the windows. Tier `cpu` only.
     Implicit,
+    /// Tiles of pixels in registers, filters too: groups of few channels (or one, as in
+    /// first layers, where it must be asked for). One launch for all groups.
+    Direct,
+    /// As [`ConvAlgo::Direct`] for one input channel a group (with any number of filters each).
+    Depthwise,
     /// Winograd's minimal filtering with tiles of 2x2 output pixels: 2.25 times fewer products for 3x3 filters.
     WinogradF2,
     /// Tiles of 4x4: 4 times fewer products for 3x3 filters, 6.25 times for 5x5, and ten times the rounding error.
@@ -32,8 +38,15 @@ pub enum ConvAlgo {
 
 impl ConvAlgo {
     /// All algorithms.
-    pub const ALL: [ConvAlgo; 5] =
-        [ConvAlgo::Pointwise, ConvAlgo::Im2col, ConvAlgo::Implicit, ConvAlgo::WinogradF2, ConvAlgo::WinogradF4];
+    pub const ALL: [ConvAlgo; 7] = [
+        ConvAlgo::Pointwise,
+        ConvAlgo::Im2col,
+        ConvAlgo::Implicit,
+        ConvAlgo::Direct,
+        ConvAlgo::Depthwise,
+        ConvAlgo::WinogradF2,
+        ConvAlgo::WinogradF4,
+    ];
 
     /// Name in labels and tables.
     pub fn name(self) -> &'static str {
@@ -41,6 +54,8 @@ impl ConvAlgo {
             ConvAlgo::Pointwise => "pointwise",
             ConvAlgo::Im2col => "im2col",
             ConvAlgo::Implicit => "implicit",
+            ConvAlgo::Direct => "direct",
+            ConvAlgo::Depthwise => "depthwise",
             ConvAlgo::WinogradF2 => "winograd-f2",
             ConvAlgo::WinogradF4 => "winograd-f4",
         }
@@ -56,9 +71,19 @@ impl ConvAlgo {
             ConvAlgo::Implicit => {
                 target.tier == Tier::Cpu && channels_by_four && (pass == ConvPass::Forward || filters_by_four)
             }
+            ConvAlgo::Direct | ConvAlgo::Depthwise => self.direct(g, pass, target.tier).is_some(),
             ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4 => {
                 self.winograd(g).is_some_and(|f| 4 * f.filter_elements(g) as u64 <= target.workspace_bytes)
             }
+        }
+    }
+
+    /// The tiles of a direct algorithm that applies to this pass.
+    pub(super) fn direct(self, g: &Geometry, pass: ConvPass, tier: Tier) -> Option<Direct> {
+        match self {
+            ConvAlgo::Direct => Direct::new(g, pass, false, tier),
+            ConvAlgo::Depthwise => Direct::new(g, pass, true, tier),
+            _ => None,
         }
     }
 
@@ -76,7 +101,12 @@ impl ConvAlgo {
         // With fewer channels the transforms cost more than the products they save.
         let wide = target.tier == Tier::Cpu && g.c >= 64 && g.k >= 64;
         let winograd = [ConvAlgo::WinogradF4, ConvAlgo::WinogradF2].into_iter().filter(|_| wide);
-        let mut order = [ConvAlgo::Pointwise].into_iter().chain(winograd).chain([ConvAlgo::Implicit]);
+        // A matrix product of fewer columns than its narrowest tile wastes most of it. First layers, where the direct forward
+        // pass is ahead of im2col too, stay with im2col until the golden trajectories were measured with the other order of sums.
+        let narrow = g.config.groups > 1 && g.kg() < 16;
+        let direct = [ConvAlgo::Depthwise, ConvAlgo::Direct].into_iter().filter(|_| narrow);
+        let order = [ConvAlgo::Pointwise].into_iter().chain(winograd).chain(direct);
+        let mut order = order.chain([ConvAlgo::Implicit]);
         order.find(|algo| algo.supports(g, pass, target)).unwrap_or(ConvAlgo::Im2col)
     }
     /// The algorithm that computes a pass: `fixed` where it can, else what the rules choose.

@@ -1,10 +1,15 @@
 //! Odd convolutions: every pass, every algorithm that can do them.
 
-use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dConfig, ConvAlgo, Geometry};
-use crate::ops::{Activation, Case, CaseInput};
+use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dConfig, ConvAlgo, ConvPass, Geometry};
+use crate::ops::{Activation, Case, CaseInput, Target, Tier};
 
 fn config(stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2], groups: usize) -> Conv2dConfig {
     Conv2dConfig { stride, padding, dilation, groups }
+}
+
+/// Whether the algorithm can compute this pass in some tier.
+fn is_possible(algo: ConvAlgo, g: &Geometry, pass: ConvPass) -> bool {
+    [Tier::Base, Tier::Cpu].iter().any(|&tier| algo.supports(g, pass, &Target { tier, ..Target::default() }))
 }
 
 /// Channels not divisible by four, batch 1, images of one pixel, stride above the filter, dilation, groups, depthwise, no
@@ -12,7 +17,7 @@ fn config(stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2], groups:
 pub fn cases() -> Vec<Case> {
     let plain = Conv2dConfig::default();
     let same = config([1, 1], [1, 1], [1, 1], 1);
-    let geometries: [(&str, [usize; 4], [usize; 4], Conv2dConfig); 26] = [
+    let geometries: [(&str, [usize; 4], [usize; 4], Conv2dConfig); 36] = [
         ("3x3 same", [2, 4, 6, 5], [8, 4, 3, 3], same),
         ("3 channels to 5", [2, 3, 7, 6], [5, 3, 3, 3], same),
         ("batch 1, one pixel", [1, 4, 1, 1], [4, 4, 3, 3], same),
@@ -28,6 +33,16 @@ pub fn cases() -> Vec<Case> {
         ("4 groups", [2, 16, 5, 5], [16, 4, 3, 3], config([1, 1], [1, 1], [1, 1], 4)),
         ("3 groups, odd", [2, 6, 4, 5], [9, 2, 3, 3], config([2, 1], [1, 1], [1, 1], 3)),
         ("depthwise", [2, 6, 6, 6], [6, 1, 3, 3], config([1, 1], [1, 1], [1, 1], 6)),
+        ("depthwise, 2 filters a channel", [2, 6, 7, 5], [12, 1, 3, 3], config([2, 1], [1, 1], [1, 1], 6)),
+        ("depthwise by four, stride 2", [2, 8, 9, 10], [8, 1, 5, 5], config([2, 2], [2, 1], [1, 1], 8)),
+        ("depthwise, dilation 2, many tiles", [3, 4, 17, 13], [4, 1, 3, 3], config([1, 1], [2, 2], [2, 2], 4)),
+        ("2 groups of 8, stride 2", [2, 16, 9, 8], [16, 8, 3, 3], config([2, 2], [1, 1], [1, 1], 2)),
+        ("3 groups, 4 channels to 8, 3x1", [2, 12, 9, 8], [24, 4, 3, 1], config([1, 2], [1, 0], [1, 1], 3)),
+        ("2 groups, dilation 2", [1, 8, 11, 9], [8, 4, 3, 3], config([1, 1], [2, 2], [2, 2], 2)),
+        ("1 channel, 5x5", [2, 1, 13, 12], [6, 1, 5, 5], config([1, 1], [2, 2], [1, 1], 1)),
+        ("1x3, stride 2 by 1", [2, 8, 7, 6], [8, 8, 1, 3], config([2, 1], [0, 1], [1, 1], 1)),
+        ("3x1, stride 1 by 2", [2, 8, 7, 6], [8, 8, 3, 1], config([1, 2], [1, 0], [1, 1], 1)),
+        ("7x1, dilation 2", [1, 8, 15, 4], [4, 8, 7, 1], config([1, 1], [6, 0], [2, 1], 1)),
         ("1x7 and wide padding", [1, 4, 5, 9], [4, 4, 1, 7], config([1, 1], [2, 5], [1, 1], 1)),
         ("11x11 stride 4", [1, 3, 23, 23], [4, 3, 11, 11], config([4, 4], [2, 2], [1, 1], 1)),
         ("20 filters", [1, 16, 9, 9], [20, 16, 3, 3], same),
@@ -44,21 +59,22 @@ pub fn cases() -> Vec<Case> {
     for (i, (name, x, w, config)) in geometries.into_iter().enumerate() {
         let Ok(g) = Geometry::forward(x.into(), w.into(), config) else { continue };
         let (x, w, y) = (CaseInput::normal(x), CaseInput::normal(w), CaseInput::normal(g.output_shape()));
-        let winograd =
-            [ConvAlgo::WinogradF2, ConvAlgo::WinogradF4].into_iter().filter(|algo| algo.winograd(&g).is_some());
-        for algo in [None, Some(ConvAlgo::Im2col)].into_iter().chain(winograd.map(Some)) {
+        for algo in std::iter::once(None).chain(ConvAlgo::ALL.map(Some)) {
             let label = format!("{name}{}", algo.map_or(String::new(), |algo| format!(" {}", algo.name())));
             let input = Conv2dBackwardInput { config, input: [g.h, g.w], residual: false, algo };
             let weight = Conv2dBackwardWeight { config, kernel: [g.r, g.s], algo };
             let added = Conv2dBackwardInput { residual: true, ..input };
             let passes = [
-                Case::new(&label, Conv2d { algo, ..Conv2d::new(config) }, [x, w]),
-                Case::new(&label, input, [y, w]),
-                Case::new(format!("{label} plus residual"), added, [y, w, x]),
-                Case::new(&label, weight, [x, y]),
+                (ConvPass::Forward, Case::new(&label, Conv2d { algo, ..Conv2d::new(config) }, [x, w])),
+                (ConvPass::BackwardInput, Case::new(&label, input, [y, w])),
+                (ConvPass::BackwardInput, Case::new(format!("{label} plus residual"), added, [y, w, x])),
+                (ConvPass::BackwardWeight, Case::new(&label, weight, [x, y])),
             ];
-            // What is computed does not depend on the algorithm.
-            cases.extend(passes.map(|case| if algo.is_none() { case } else { case.kernels_only() }));
+            // What is computed does not depend on the algorithm, so the rules' own choice is enough to check gradients.
+            cases.extend(passes.into_iter().filter_map(|(pass, case)| match algo {
+                None => Some(case),
+                Some(algo) => is_possible(algo, &g, pass).then(|| case.kernels_only()),
+            }));
         }
         let bias = CaseInput::normal([g.k]);
         let fused = Conv2d { bias: true, residual: i % 2 == 0, activation: Activation::Relu, ..Conv2d::new(config) };

@@ -6,6 +6,9 @@ use crate::ops::gemm::{EpilogueBuffers, Gemm, Matrix, fold};
 use crate::ops::register_tile::RegisterTile;
 use crate::ops::{BufId, DispatchBuilder, Lower, Tier};
 
+/// Longest sum of products in one register: beyond it f32 loses digits that the optimiser would keep.
+pub(super) const PART_PIXELS: usize = 512;
+
 pub(super) fn forward(op: &Conv2d, cx: &mut Lower<'_>) {
     let Ok(g) = Geometry::forward(cx.x_desc(0).shape, cx.x_desc(1).shape, op.config) else { return };
     let epilogue = EpilogueBuffers {
@@ -28,6 +31,11 @@ pub(super) fn forward(op: &Conv2d, cx: &mut Lower<'_>) {
             }
         }
         ConvAlgo::Implicit => implicit(&g, cx, ConvPass::Forward, (x, w, y), epilogue),
+        algo @ (ConvAlgo::Direct | ConvAlgo::Depthwise) => {
+            if let Some(direct) = algo.direct(&g, ConvPass::Forward, cx.tier()) {
+                direct.product(&g, cx, ConvPass::Forward, (x, w, y), epilogue);
+            }
+        }
         algo @ (ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4) => {
             if let Some(f) = algo.winograd(&g) {
                 winograd::product(f, &g, cx, ConvPass::Forward, (x, w, y), epilogue);
@@ -75,6 +83,12 @@ pub(super) fn backward_input(op: &Conv2dBackwardInput, cx: &mut Lower<'_>) {
             let epilogue = EpilogueBuffers { residual, ..Default::default() };
             implicit(&g, cx, ConvPass::BackwardInput, (dy, w, dx), epilogue);
         }
+        algo @ (ConvAlgo::Direct | ConvAlgo::Depthwise) => {
+            let epilogue = EpilogueBuffers { residual, ..Default::default() };
+            if let Some(direct) = algo.direct(&g, ConvPass::BackwardInput, cx.tier()) {
+                direct.product(&g, cx, ConvPass::BackwardInput, (dy, w, dx), epilogue);
+            }
+        }
         algo @ (ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4) => {
             let epilogue = EpilogueBuffers { residual, ..Default::default() };
             if let Some(f) = algo.winograd(&g) {
@@ -101,6 +115,11 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, cx: &mut Lower<'_>) {
             }
         }
         ConvAlgo::Implicit => implicit_weight(&g, cx, (x, dy, dw)),
+        algo @ (ConvAlgo::Direct | ConvAlgo::Depthwise) => {
+            if let Some(direct) = algo.direct(&g, ConvPass::BackwardWeight, cx.tier()) {
+                direct.filter_gradient(&g, cx, (x, dy, dw));
+            }
+        }
         algo @ (ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4) => {
             if let Some(f) = algo.winograd(&g) {
                 winograd::filter_gradient(f, &g, cx, (x, dy, dw));
@@ -258,8 +277,6 @@ fn implicit(
 fn implicit_weight(g: &Geometry, cx: &mut Lower<'_>, (x, dy, dw): (BufId, BufId, BufId)) {
     /// Enough workgroups for the few cores of a software adapter, with some slack for balance.
     const WORKGROUPS: usize = 16;
-    /// Longest sum of products in one register: beyond it f32 loses digits that the optimiser would keep.
-    const PIXELS: usize = 512;
     let lanes = cx.target().subgroup_size as usize;
     let columns = g.window() / 4;
     // The parts of the sum keep the cores busy, however few the tiles.
@@ -269,7 +286,7 @@ fn implicit_weight(g: &Geometry, cx: &mut Lower<'_>, (x, dy, dw): (BufId, BufId,
     let rows = g.n * g.p;
     let size = g.k * g.window();
     let room = (cx.target().workspace_bytes as usize / (4 * size)).max(1);
-    let wanted = WORKGROUPS.div_ceil(tiles * g.config.groups).max(g.pixels().div_ceil(PIXELS));
+    let wanted = WORKGROUPS.div_ceil(tiles * g.config.groups).max(g.pixels().div_ceil(PART_PIXELS));
     let parts = wanted.min(rows).min(room).max(1);
     let rows_part = rows.div_ceil(parts);
     let parts = rows.div_ceil(rows_part);
@@ -286,8 +303,12 @@ fn implicit_weight(g: &Geometry, cx: &mut Lower<'_>, (x, dy, dw): (BufId, BufId,
         .args(&[("rows", rows), ("rows_part", rows_part), ("tiles_k", tiles_k), ("k", g.k), ("kg", g.kg())])
         .args(&[("c", g.c), ("cg", g.cg()), ("h", g.h), ("w", g.w), ("p", g.p), ("q", g.q)]);
     taps(kernel, g).grid(tiles, parts, g.config.groups);
+    sum_parts(g, cx, partial, dw, parts);
+}
+
+/// The filter gradient from `parts` that lie side by side; a single one is `dw` itself.
+pub(super) fn sum_parts(g: &Geometry, cx: &mut Lower<'_>, partial: BufId, dw: BufId, parts: usize) {
     if parts > 1 {
-        let matrix = Matrix::dense(dw, g.window());
-        Gemm::sum_parts(cx, partial, matrix, (g.k, g.window(), 1, parts));
+        Gemm::sum_parts(cx, partial, Matrix::dense(dw, g.window()), (g.k, g.window(), 1, parts));
     }
 }

@@ -6,8 +6,10 @@
 mod algo;
 mod candidates;
 mod cases;
+mod direct;
 mod geometry;
 mod lower;
+mod transpose;
 mod winograd;
 
 pub use algo::{ConvAlgo, ConvPass};
@@ -37,7 +39,8 @@ pub struct Conv2d {
     pub algo: Option<ConvAlgo>,
 }
 
-/// `dx` from `dy` `[N,K,P,Q]` and `w`: the transpose of [`Conv2d`] in its first operand. With `residual` a third operand
+/// `dx` from `dy` `[N,K,P,Q]` and `w`: the transpose of [`Conv2d`] in its first operand, and an operation in its own right
+/// ([`Value::conv_transpose2d`]). With `residual` a third operand
 /// like `dx` is added: the gradient that arrives over a shortcut.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2dBackwardInput {
@@ -100,7 +103,7 @@ impl OpDef for Conv2d {
         let input = [x.dim(2), x.dim(3)];
         let kernel = [w.dim(2), w.dim(3)];
         let dw = Conv2dBackwardWeight { config, kernel, algo: None };
-        let dx = Conv2dBackwardInput { config, input, residual: false, algo: None };
+        let dx = Conv2dBackwardInput::new(config, input);
         Some(vec![
             cx.if_needed(0, || cx.graph().apply1(dx, &[dy, w])),
             cx.if_needed(1, || cx.graph().apply1(dw, &[x, dy])),
@@ -184,6 +187,19 @@ impl OpDef for Conv2dBackwardInput {
         Ok(vec![dx])
     }
 
+    fn backward<'g>(&self, cx: &Backward<'g>) -> Option<Vec<Option<Value<'g>>>> {
+        if self.residual {
+            return None; // It appears after differentiation only.
+        }
+        // As a transposed convolution: its own transpose is the convolution.
+        let (x, w, dy, config) = (cx.input(0), cx.input(1), cx.dy(), self.config);
+        let dw = Conv2dBackwardWeight { config, kernel: [w.dim(2), w.dim(3)], algo: None };
+        Some(vec![
+            cx.if_needed(0, || cx.graph().apply1(Conv2d::new(config), &[dy, w])),
+            cx.if_needed(1, || cx.graph().apply1(dw, &[dy, x])),
+        ])
+    }
+
     fn lower(&self, cx: &mut Lower<'_>) {
         lower::backward_input(self, cx);
     }
@@ -226,6 +242,11 @@ impl OpDef for Conv2dBackwardInput {
 }
 
 impl Conv2dBackwardInput {
+    /// The gradient of an input of this height and width.
+    pub fn new(config: Conv2dConfig, input: [usize; 2]) -> Conv2dBackwardInput {
+        Conv2dBackwardInput { config, input, residual: false, algo: None }
+    }
+
     fn geometry(&self, x: &[TensorDesc]) -> Result<Geometry, String> {
         let (dy, w) = (x[0].shape, x[1].shape);
         let input = [dy.dim(0), w.dim(1) * self.config.groups, self.input[0], self.input[1]];

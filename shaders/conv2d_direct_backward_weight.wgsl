@@ -1,0 +1,155 @@
+// computes: the filter gradient dw[k,r,s,c] = sum over images and output pixels of dy[n,p,q,k] * x[n,h,w,c], in parts, where a
+//           group has few channels; with DEPTHWISE every input channel has MULTIPLIER filters of its own
+// source: direct convolution in registers, Zhang et al. 2018 (arXiv:1809.10170)
+// bindings: x [N,H,W,C], dy [N,P,Q,K], partial [runs, K, R, S, C/groups]
+// grid: invocations(blocks*runs): a block is four k and four c of a group, a run `run` tiles of TILE_H x TILE_W output pixels
+// cost: 2*R*S FLOP an output pixel, k and c; IN_H*IN_W + TILE_H*TILE_W loads of vec4s a tile
+override WG: u32 = 64u;
+override TILE_H: u32 = 2u;
+override TILE_W: u32 = 2u;
+// Pixels of x under a tile.
+override IN_H: u32 = 4u;
+override IN_W: u32 = 4u;
+override R: u32 = 3u;
+override S: u32 = 3u;
+override STRIDE_H: u32 = 1u;
+override STRIDE_W: u32 = 1u;
+override DIL_H: u32 = 1u;
+override DIL_W: u32 = 1u;
+override MULTIPLIER: u32 = 1u;
+
+struct Args {
+  blocks: u32, k_blocks: u32, c_blocks: u32, runs: u32, run: u32, tiles: u32, tiles_h: u32, tiles_w: u32,
+  h: u32, w: u32, c: u32, p: u32, q: u32, k: u32, kg: u32, cg: u32, pad_h: u32, pad_w: u32,
+}
+@group(0) @binding(0) var<uniform> args: Args;
+#ifdef X_VECTOR
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+#else
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+#endif
+#ifdef DY_VECTOR
+@group(0) @binding(2) var<storage, read> dy: array<vec4f>;
+#else
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+#endif
+@group(0) @binding(3) var<storage, read_write> partial: array<f32>;
+
+// Four k and four c of a group, by the first of each; DEPTHWISE has all k in one group, and c from k.
+struct Block { group: u32, k: u32, c: u32 }
+
+#ifdef DEPTHWISE
+// A number for each of the four k.
+alias Filter = vec4f;
+fn outer(d: vec4f, v: vec4f) -> Filter { return d * v; }
+#else
+// A column holds the four c of one k.
+alias Filter = mat4x4f;
+fn outer(d: vec4f, v: vec4f) -> Filter { return mat4x4f(d.x * v, d.y * v, d.z * v, d.w * v); }
+#endif
+
+// Four channels of x, 0 outside the image. Unsigned wrap-around makes negative positions huge, so that they fail the
+// comparison with the extent.
+fn load_x(at: Block, n: u32, h: u32, w: u32) -> vec4f {
+  let inside = h < args.h && w < args.w;
+  let pixel = select(0u, ((n * args.h + h) * args.w + w) * args.c, inside);
+#ifdef X_VECTOR
+#ifdef DEPTHWISE
+  let v = x[(pixel + at.k) / 4u];
+#else
+  let v = x[(pixel + at.group * args.cg + at.c) / 4u];
+#endif
+#else
+  var v = vec4f(0.0);
+#for i in 4
+#ifdef DEPTHWISE
+  v[{i}u] = x[pixel + min(at.k + {i}u, args.k - 1u) / MULTIPLIER];
+#else
+  v[{i}u] = x[pixel + at.group * args.cg + min(at.c + {i}u, args.cg - 1u)];
+#endif
+#endfor
+#endif
+  return select(vec4f(0.0), v, inside);
+}
+
+// Four channels of dy, 0 outside the image.
+fn load_dy(at: Block, n: u32, p: u32, q: u32) -> vec4f {
+  let inside = p < args.p && q < args.q;
+  let pixel = select(0u, ((n * args.p + p) * args.q + q) * args.k, inside) + at.group * args.kg;
+#ifdef DY_VECTOR
+  let v = dy[(pixel + at.k) / 4u];
+#else
+  var v = vec4f(0.0);
+#for i in 4
+  v[{i}u] = dy[pixel + min(at.k + {i}u, args.kg - 1u)];
+#endfor
+#endif
+  return select(vec4f(0.0), v, inside);
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_id) lid: vec3u) {
+  let item = (wid.y * nwg.x + wid.x) * WG + lid.x;
+  let run = item / args.blocks;
+  if (run >= args.runs) { return; }
+  let block = item - run * args.blocks;
+  let group = block / (args.k_blocks * args.c_blocks);
+  let at = Block(group, block / args.c_blocks % args.k_blocks * 4u, block % args.c_blocks * 4u);
+
+  var r_dw: array<Filter, R * S>;
+  var r_x: array<vec4f, IN_H * IN_W>;
+  var r_dy: array<vec4f, TILE_H * TILE_W>;
+  var tile = run * args.run;
+  let tile_end = min(args.tiles, tile + args.run);
+  let line = tile / args.tiles_w;
+  var tw = tile - line * args.tiles_w;
+  var n = line / args.tiles_h;
+  var th = line - n * args.tiles_h;
+  // The loop tests at its end, see conv2d_cpu.wgsl.
+  loop {
+    let p = th * TILE_H;
+    let q = tw * TILE_W;
+    let h = p * STRIDE_H - args.pad_h;
+    let w = q * STRIDE_W - args.pad_w;
+#for i in IN_H
+#for j in IN_W
+    r_x[{i}u * IN_W + {j}u] = load_x(at, n, h + {i}u, w + {j}u);
+#endfor
+#endfor
+#for i in TILE_H
+#for j in TILE_W
+    r_dy[{i}u * TILE_W + {j}u] = load_dy(at, n, p + {i}u, q + {j}u);
+#endfor
+#endfor
+#for r in R
+#for s in S
+#for i in TILE_H
+#for j in TILE_W
+    r_dw[{r}u * S + {s}u] += outer(r_dy[{i}u * TILE_W + {j}u],
+      r_x[({i}u * STRIDE_H + {r}u * DIL_H) * IN_W + {j}u * STRIDE_W + {s}u * DIL_W]);
+#endfor
+#endfor
+#endfor
+#endfor
+    tw += 1u;
+    if (tw == args.tiles_w) { tw = 0u; th += 1u; }
+    if (th == args.tiles_h) { th = 0u; n += 1u; }
+    continuing { tile += 1u; break if tile >= tile_end; }
+  }
+
+  for (var tap = 0u; tap < R * S; tap++) {
+    let sums = r_dw[tap];
+#for i in 4
+    if (at.k + {i}u < args.kg) {
+      let to = ((run * args.k + at.group * args.kg + at.k + {i}u) * R * S + tap) * args.cg;
+#ifdef DEPTHWISE
+      partial[to] = sums[{i}u];
+#else
+#for j in 4
+      if (at.c + {j}u < args.cg) { partial[to + at.c + {j}u] = sums[{i}u][{j}u]; }
+#endfor
+#endif
+    }
+#endfor
+  }
+}
