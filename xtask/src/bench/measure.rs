@@ -58,6 +58,22 @@ impl Subject {
         time(|| Ok(self.plan.run(&[] as &[(&str, Feed<'_>)]).map(|_| ())?), || Ok(device.wait()?))
     }
 
+    /// The time of every dispatch of a run.
+    pub(super) fn profile(&mut self) -> Result<wgrad::tensor::plan::Profile> {
+        Ok(self.plan.profile(&[] as &[(&str, Feed<'_>)])?)
+    }
+
+    /// What a run computes, in PyTorch's order.
+    pub(super) fn result(&mut self) -> Result<Vec<f32>> {
+        self.plan.run(&[] as &[(&str, Feed<'_>)])?;
+        self.param(RESULT)
+    }
+
+    /// An operand, in PyTorch's order.
+    pub(super) fn param(&self, name: &str) -> Result<Vec<f32>> {
+        Ok(self.params.get(name)?.data)
+    }
+
     /// What the f64 interpreter computes.
     pub(super) fn reference(&self) -> Result<Vec<f64>> {
         let mut tensors = Tensors::new();
@@ -71,8 +87,7 @@ impl Subject {
 
     /// How far a run's result is from `wanted`.
     pub(super) fn error(&mut self, wanted: &[f64]) -> Result<RunError> {
-        self.plan.run(&[] as &[(&str, Feed<'_>)])?;
-        let got = self.params.get(RESULT)?.data;
+        let got = self.result()?;
         let (mut most, mut largest, mut squares, mut norm) = (0f64, 0f64, 0f64, 0f64);
         for (&got, &wanted) in got.iter().zip(wanted) {
             let difference = f64::from(got) - wanted;

@@ -1,5 +1,6 @@
-//! `cargo xtask bench gemm|conv|step`: how fast the kernels and whole training steps are on this adapter.
+//! `cargo xtask bench gemm|conv|step|accuracy`: how fast the kernels and whole training steps are on this adapter.
 
+mod accuracy;
 mod conv;
 mod measure;
 
@@ -17,8 +18,8 @@ const METHOD: &str = "wall clock around runs submitted back to back, each round 
 /// What to time.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// gemm, conv or step
-    #[arg(value_parser = ["gemm", "conv", "step"])]
+    /// gemm, conv, step or accuracy (of every convolution algorithm, against f64)
+    #[arg(value_parser = ["gemm", "conv", "step", "accuracy"])]
     what: String,
     /// Only rows whose name contains this; for `step`, the model
     name: Option<String>,
@@ -34,9 +35,12 @@ pub(crate) struct Args {
     /// Kernels: base or cpu [default: as the adapter suggests]
     #[arg(long, value_parser = ["base", "cpu"])]
     tier: Option<String>,
-    /// With `step`: also print the time of every dispatch
+    /// With `step` and `conv`: also print the time of every dispatch
     #[arg(long)]
     profile: bool,
+    /// With `accuracy`: a table in Markdown
+    #[arg(long)]
+    markdown: bool,
 }
 
 /// Times one of the three.
@@ -52,6 +56,7 @@ pub(crate) fn bench(args: &Args) -> Result<()> {
     match args.what.as_str() {
         "gemm" => gemm(&device, args),
         "conv" => conv::conv(&device, args),
+        "accuracy" => accuracy::accuracy(&device, args),
         _ => step(&device, args, started),
     }
 }

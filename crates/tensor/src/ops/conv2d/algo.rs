@@ -1,6 +1,7 @@
 //! The algorithms a convolution can be computed by, and the rules that choose one.
 
 use super::Geometry;
+use super::fft::Fft;
 use super::winograd::Winograd;
 use crate::ops::{Target, Tier};
 
@@ -28,12 +29,20 @@ pub enum ConvAlgo {
     WinogradF2,
     /// Tiles of 4x4: 4 times fewer products for 3x3 filters, 6.25 times for 5x5, and ten times the rounding error.
     WinogradF4,
+    /// Products of spectra, tile by tile: worth it for large filters with stride 1.
+    Fft,
 }
 
 impl ConvAlgo {
     /// All algorithms.
-    pub const ALL: [ConvAlgo; 5] =
-        [ConvAlgo::Pointwise, ConvAlgo::Im2col, ConvAlgo::Implicit, ConvAlgo::WinogradF2, ConvAlgo::WinogradF4];
+    pub const ALL: [ConvAlgo; 6] = [
+        ConvAlgo::Pointwise,
+        ConvAlgo::Im2col,
+        ConvAlgo::Implicit,
+        ConvAlgo::WinogradF2,
+        ConvAlgo::WinogradF4,
+        ConvAlgo::Fft,
+    ];
 
     /// Name in labels and tables.
     pub fn name(self) -> &'static str {
@@ -43,6 +52,7 @@ impl ConvAlgo {
             ConvAlgo::Implicit => "implicit",
             ConvAlgo::WinogradF2 => "winograd-f2",
             ConvAlgo::WinogradF4 => "winograd-f4",
+            ConvAlgo::Fft => "fft",
         }
     }
 
@@ -59,6 +69,7 @@ impl ConvAlgo {
             ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4 => {
                 self.winograd(g).is_some_and(|f| 4 * f.filter_elements(g) as u64 <= target.workspace_bytes)
             }
+            ConvAlgo::Fft => Fft::new(g, target).is_some(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Odd convolutions: every pass, every algorithm that can do them.
 
-use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dConfig, ConvAlgo, Geometry};
-use crate::ops::{Activation, Case, CaseInput};
+use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dConfig, ConvAlgo, ConvPass, Geometry};
+use crate::ops::{Activation, Case, CaseInput, Target};
 
 fn config(stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2], groups: usize) -> Conv2dConfig {
     Conv2dConfig { stride, padding, dilation, groups }
@@ -12,7 +12,7 @@ fn config(stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2], groups:
 pub fn cases() -> Vec<Case> {
     let plain = Conv2dConfig::default();
     let same = config([1, 1], [1, 1], [1, 1], 1);
-    let geometries: [(&str, [usize; 4], [usize; 4], Conv2dConfig); 26] = [
+    let geometries: [(&str, [usize; 4], [usize; 4], Conv2dConfig); 29] = [
         ("3x3 same", [2, 4, 6, 5], [8, 4, 3, 3], same),
         ("3 channels to 5", [2, 3, 7, 6], [5, 3, 3, 3], same),
         ("batch 1, one pixel", [1, 4, 1, 1], [4, 4, 3, 3], same),
@@ -38,6 +38,9 @@ pub fn cases() -> Vec<Case> {
         ("register tile 2 by 32, input gradient", [2, 64, 12, 12], [8, 64, 3, 3], same),
         ("5x5", [2, 8, 11, 9], [12, 8, 5, 5], config([1, 1], [2, 1], [1, 1], 1)),
         ("no padding, many tiles", [3, 8, 23, 30], [20, 8, 3, 3], plain),
+        ("full and narrow tiles", [2, 8, 13, 10], [12, 8, 3, 3], same),
+        ("7x9, tiles of 16", [2, 8, 19, 23], [4, 8, 7, 9], config([1, 1], [3, 2], [1, 1], 1)),
+        ("11x11, tiles of 32, odd channels", [1, 3, 27, 30], [5, 3, 11, 11], config([1, 1], [5, 5], [1, 1], 1)),
         ("filter as large as the image", [3, 8, 4, 4], [8, 8, 4, 4], plain),
     ];
     let mut cases = Vec::new();
@@ -46,7 +49,8 @@ pub fn cases() -> Vec<Case> {
         let (x, w, y) = (CaseInput::normal(x), CaseInput::normal(w), CaseInput::normal(g.output_shape()));
         let winograd =
             [ConvAlgo::WinogradF2, ConvAlgo::WinogradF4].into_iter().filter(|algo| algo.winograd(&g).is_some());
-        for algo in [None, Some(ConvAlgo::Im2col)].into_iter().chain(winograd.map(Some)) {
+        let fft = Some(ConvAlgo::Fft).filter(|algo| algo.supports(&g, ConvPass::Forward, &Target::default()));
+        for algo in [None, Some(ConvAlgo::Im2col)].into_iter().chain(winograd.chain(fft).map(Some)) {
             let label = format!("{name}{}", algo.map_or(String::new(), |algo| format!(" {}", algo.name())));
             let input = Conv2dBackwardInput { config, input: [g.h, g.w], residual: false, algo };
             let weight = Conv2dBackwardWeight { config, kernel: [g.r, g.s], algo };

@@ -6,9 +6,11 @@
 mod algo;
 mod candidates;
 mod cases;
+mod fft;
 mod geometry;
 mod lower;
 mod winograd;
+mod winograd_tiles;
 
 pub use algo::{ConvAlgo, ConvPass};
 pub use cases::cases;
