@@ -77,8 +77,8 @@ fn deviation(device: &Device, g: &Geometry, pass: ConvPass, algo: ConvAlgo) -> R
     for sample in 0..samples {
         let at = sample * got.len() / samples;
         let difference = (f64::from(got[at]) - element(g, pass, at, [&x, &w, &dy])).abs();
-        // A NaN counts as the worst of all.
-        max = if difference <= max { max } else { difference };
+        // A NaN is the worst of all.
+        max = max.max(if difference.is_nan() { f64::INFINITY } else { difference });
         squares += difference * difference;
     }
     let largest = got.iter().fold(0f64, |most, value| most.max(f64::from(value.abs())));

@@ -198,3 +198,23 @@ impl Tiles {
             .invocations(chunk.count * tiles * side.c / 4);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_the_image_and_little_more() {
+        for m in [2, 4] {
+            for extent in 1..60 {
+                let Split { full, narrow } = Split::snug(extent, m);
+                let covered = full * m + narrow * (m - 1);
+                assert!(full >= 1 && covered >= extent, "{extent} in tiles of {m}");
+                assert!(extent <= m * (m - 1) || covered == extent, "{extent} in tiles of {m} covers {covered}");
+                assert_eq!(full + narrow, Split::uniform(extent, m).full);
+            }
+        }
+        assert_eq!(Split::snug(13, 4), Split { full: 1, narrow: 3 });
+        assert_eq!(Split::snug(13, 4).products(6), 21);
+    }
+}
