@@ -11,8 +11,10 @@ const PASSES: [ConvPass; 3] = [ConvPass::Forward, ConvPass::BackwardInput, ConvP
 
 /// Largest error relative to the largest value of the result: about three times what is measured
 /// (docs/performance.md), so that another driver's order of operations passes.
-fn bound(algo: ConvAlgo) -> f64 {
+fn bound(algo: ConvAlgo, taps: usize) -> f64 {
     match algo {
+        // As many points as F(4x4) of three taps.
+        ConvAlgo::WinogradF2 if taps == 5 => 2e-5,
         ConvAlgo::WinogradF4 => 3e-5,
         _ => 2e-6,
     }
@@ -72,10 +74,12 @@ fn every_algorithm_keeps_its_distance_from_f64() {
                     // A NaN is the worst of all.
                     let worst =
                         errors.map(|error| if error.is_nan() { f64::INFINITY } else { error }).fold(0.0, f64::max);
-                    if worst > bound(algo) {
+                    if worst > bound(algo, r) {
                         let (tier, name) = (tier.name(), algo.name());
-                        failures
-                            .push(format!("{tier} {name} {r}x{r} {pass:?}: {worst:.1e}, allowed {:.1e}", bound(algo)));
+                        failures.push(format!(
+                            "{tier} {name} {r}x{r} {pass:?}: {worst:.1e}, allowed {:.1e}",
+                            bound(algo, r)
+                        ));
                     }
                 }
             }
