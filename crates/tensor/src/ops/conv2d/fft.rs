@@ -17,6 +17,15 @@ use crate::ops::{BufId, DispatchBuilder, Lower, Target};
 pub(super) struct Fft {
     /// Pixels of a tile's side: a power of two.
     t: usize,
+    /// Channels of a word of the transforms.
+    word: usize,
+}
+
+/// Spectra of tiles, or of filters in blocks of two by two, as one matrix for each frequency.
+#[derive(Clone, Copy, Debug)]
+struct Spectra {
+    buf: BufId,
+    filters: bool,
 }
 
 /// An image as the transforms see it.
@@ -55,10 +64,12 @@ impl Fft {
     pub(super) fn new(g: &Geometry, target: &Target) -> Option<Fft> {
         /// What a filter's transform costs in products of a tile, about: four words stored against eight operations.
         const FILTER_TILES: usize = 24;
+        let word = if g.c.is_multiple_of(4) && g.k.is_multiple_of(4) { 4 } else { 1 };
         let c = g.config;
         let plain = c.stride == [1, 1] && c.dilation == [1, 1] && c.groups == 1;
         let padding = c.padding[0] < g.r && c.padding[1] < g.s;
-        let sizes = [8, 16, 32].map(|t| Fft { t }).into_iter().filter(|f| plain && padding && f.t >= g.r.max(g.s));
+        let sizes =
+            [8, 16, 32].map(|t| Fft { t, word }).into_iter().filter(|f| plain && padding && f.t >= g.r.max(g.s));
         let fits = |f: &Fft| f.largest_workspace(g) as u64 * 4 <= target.workspace_bytes;
         let tiles = |f: &Fft| g.n * g.p.div_ceil(f.kept(g)[0]) * g.q.div_ceil(f.kept(g)[1]);
         sizes.filter(fits).min_by_key(|f| f.frequencies() * (tiles(f) + FILTER_TILES))
@@ -105,27 +116,18 @@ impl Fft {
         (size, (0..tiles).step_by(size).map(move |first| Chunk { first, count: size.min(tiles - first) }))
     }
 
-    fn constants<'b, 'a>(self, kernel: DispatchBuilder<'b, 'a>, g: &Geometry) -> DispatchBuilder<'b, 'a> {
-        let kernel = kernel.define_if(words(g) == 4, "VECTOR");
+    fn constants<'b, 'a>(self, kernel: DispatchBuilder<'b, 'a>) -> DispatchBuilder<'b, 'a> {
+        let kernel = kernel.define_if(self.word == 4, "VECTOR");
         kernel.set("T", self.t as u32).set("LOG_T", self.t.ilog2()).set("HALF", self.half() as u32)
     }
 
-    /// `planes` = the spectra of tiles of an image; of `filters` in blocks of two by two.
-    fn forward(
-        self,
-        g: &Geometry,
-        cx: &mut Lower<'_>,
-        image: Image,
-        cut: Cut,
-        chunk: Chunk,
-        planes: BufId,
-        filters: bool,
-    ) {
+    /// The spectra of an image's tiles.
+    fn forward(self, cx: &mut Lower<'_>, image: Image, cut: Cut, chunk: Chunk, Spectra { buf, filters }: Spectra) {
         let [rows, columns] = cut.taken;
-        let c = image.c / words(g);
+        let c = image.c / self.word;
         let between = cx.workspace(self.between_elements(chunk.count, rows, image.c));
         let kernel = cx.dispatch("fft_rows").part("fft.rows").bind("x", image.buf).bind("spectrum", between);
-        self.constants(kernel, g)
+        self.constants(kernel)
             .set("ROWS", rows as u32)
             .set("COLUMNS", columns as u32)
             .args(&[
@@ -137,9 +139,9 @@ impl Fft {
             .args(&[("step_h", cut.step[0]), ("step_w", cut.step[1]), ("h", image.h), ("w", image.w), ("c", c)])
             .args(&[("pad_h", cut.padding[0]), ("pad_w", cut.padding[1])])
             .invocations(chunk.count * rows.div_ceil(2) * c);
-        let plane = plane_elements(if filters { 2 } else { 1 } * chunk.count, 2 * image.c) / words(g);
-        let kernel = cx.dispatch("fft_columns").part("fft.columns").bind("spectrum", between).bind("v", planes);
-        self.constants(kernel, g)
+        let plane = plane_elements(if filters { 2 } else { 1 } * chunk.count, 2 * image.c) / self.word;
+        let kernel = cx.dispatch("fft_columns").part("fft.columns").bind("spectrum", between).bind("v", buf);
+        self.constants(kernel)
             .set("ROWS", rows as u32)
             .define_if(filters, "FILTER")
             .args(&[("tiles", chunk.count), ("c", c), ("plane", plane)])
@@ -147,30 +149,27 @@ impl Fft {
     }
 
     /// The tiles of an image from their spectra: `kept` pixels from `skip` on.
-    #[expect(clippy::too_many_arguments, reason = "what is cut from what, into what")]
     fn inverse(
         self,
-        g: &Geometry,
         cx: &mut Lower<'_>,
-        planes: BufId,
-        filters: bool,
+        Spectra { buf, filters }: Spectra,
         image: Image,
         (tiles, chunk): ([usize; 2], Chunk),
         (kept, skip): ([usize; 2], [usize; 2]),
         epilogue: EpilogueBuffers,
     ) {
-        let c = image.c / words(g);
+        let c = image.c / self.word;
         let between = cx.workspace(self.between_elements(chunk.count, kept[0], image.c));
-        let plane = plane_elements(if filters { 2 } else { 1 } * chunk.count, 2 * image.c) / words(g);
+        let plane = plane_elements(if filters { 2 } else { 1 } * chunk.count, 2 * image.c) / self.word;
         let kernel = cx.dispatch("fft_inverse_columns").part("fft.inverse_columns");
-        self.constants(kernel.bind("m", planes).bind("spectrum", between), g)
+        self.constants(kernel.bind("m", buf).bind("spectrum", between))
             .define("INVERSE")
             .define_if(filters, "FILTER")
             .args(&[("tiles", chunk.count), ("c", c), ("plane", plane), ("rows", kept[0]), ("skip", skip[0])])
             .invocations(chunk.count * self.half() * c);
         let kernel = epilogue.bind(cx.dispatch("fft_inverse_rows")).part("fft.inverse_rows").define("INVERSE");
-        self.constants(kernel.bind("spectrum", between).bind("y", image.buf), g)
-            .define_if(words(g) == 4, "Y_VECTOR")
+        self.constants(kernel.bind("spectrum", between).bind("y", image.buf))
+            .define_if(self.word == 4, "Y_VECTOR")
             .args(&[("tile0", chunk.first), ("tiles", chunk.count), ("tiles_h", tiles[0]), ("tiles_w", tiles[1])])
             .args(&[
                 ("h", image.h),
@@ -182,11 +181,6 @@ impl Fft {
             ])
             .invocations(chunk.count * kept[0].div_ceil(2) * c);
     }
-}
-
-/// Channels of a word of the transforms.
-fn words(g: &Geometry) -> usize {
-    if g.c.is_multiple_of(4) && g.k.is_multiple_of(4) { 4 } else { 1 }
 }
 
 /// Spectra of tiles (or filters) as matrices, one for each frequency.
@@ -220,7 +214,7 @@ pub(super) fn product(
     let elements = |c: usize| f.frequencies() * plane_elements(size, 2 * c);
     let (v, m) = (cx.workspace(elements(from.c)), cx.workspace(elements(to.c)));
     for chunk in chunks {
-        f.forward(g, cx, from, cut, chunk, v, false);
+        f.forward(cx, from, cut, chunk, Spectra { buf: v, filters: false });
         let product = Gemm {
             m: chunk.count,
             n: 2 * to.c,
@@ -233,7 +227,7 @@ pub(super) fn product(
             accumulate: false,
         };
         product.lower(cx, "fft.gemm");
-        f.inverse(g, cx, m, false, to, (tiles, chunk), (kept, skip), epilogue);
+        f.inverse(cx, Spectra { buf: m, filters: false }, to, (tiles, chunk), (kept, skip), epilogue);
     }
 }
 
@@ -249,8 +243,8 @@ pub(super) fn filter_gradient(f: Fft, g: &Geometry, cx: &mut Lower<'_>, (x, dy, 
     let du = cx.workspace(f.filter_elements(g));
     for chunk in chunks {
         let cut = Cut { tiles, step: kept, padding: g.config.padding, taken: [f.t, f.t] };
-        f.forward(g, cx, x, cut, chunk, v, false);
-        f.forward(g, cx, y, Cut { padding: [0, 0], taken: kept, ..cut }, chunk, d, false);
+        f.forward(cx, x, cut, chunk, Spectra { buf: v, filters: false });
+        f.forward(cx, y, Cut { padding: [0, 0], taken: kept, ..cut }, chunk, Spectra { buf: d, filters: false });
         let product = Gemm {
             m: 2 * g.k,
             n: 2 * g.c,
@@ -266,12 +260,19 @@ pub(super) fn filter_gradient(f: Fft, g: &Geometry, cx: &mut Lower<'_>, (x, dy, 
     }
     let target = Image { buf: dw, n: g.k, h: g.r, w: g.s, c: g.c };
     let all = Chunk { first: 0, count: g.k };
-    f.inverse(g, cx, du, true, target, ([1, 1], all), ([g.r, g.s], [0, 0]), EpilogueBuffers::default());
+    f.inverse(
+        cx,
+        Spectra { buf: du, filters: true },
+        target,
+        ([1, 1], all),
+        ([g.r, g.s], [0, 0]),
+        EpilogueBuffers::default(),
+    );
 }
 
 /// The filters' spectra: a filter is an image of one tile.
 fn filters(f: Fft, g: &Geometry, cx: &mut Lower<'_>, w: BufId, u: BufId) {
     let image = Image { buf: w, n: g.k, h: g.r, w: g.s, c: g.c };
     let cut = Cut { tiles: [1, 1], step: [0, 0], padding: [0, 0], taken: [g.r, g.s] };
-    f.forward(g, cx, image, cut, Chunk { first: 0, count: g.k }, u, true);
+    f.forward(cx, image, cut, Chunk { first: 0, count: g.k }, Spectra { buf: u, filters: true });
 }
