@@ -1,13 +1,13 @@
 // computes: u[i][j] = (G g G^T)[i][j] for each R x R filter g; with FLIP the filter is turned by half a circle first, as the
 //           input gradient wants it
 // source: Lavin and Gray, arXiv:1509.09308
-// bindings: w [K,R,R,C], u [ALPHA, ALPHA, K, C]
+// bindings: w [K,R,R,C], u = ALPHA^2 planes of [K, C]
 // grid: invocations(K*C/4): one filter, four channels each
 // cost: R^2 words read and ALPHA^2 written a filter and channel
 #import winograd
 override WG: u32 = 64u;
 
-struct Args { k: u32, c4: u32 }
+struct Args { k: u32, c4: u32, plane: u32 }
 @group(0) @binding(0) var<uniform> args: Args;
 @group(0) @binding(1) var<storage, read> w: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> u: array<vec4f>;
@@ -18,7 +18,6 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   if (i >= args.k * args.c4) { return; }
   let k = i / args.c4;
   let c = i - k * args.c4;
-  let plane = args.k * args.c4;
 #for r in R
 #for s in R
 #ifdef FLIP
@@ -46,7 +45,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 #endfor
 #for i in ALPHA
 #for j in ALPHA
-  u[({i}u * ALPHA + {j}u) * plane + i] = r_u{i}_{j};
+  u[plane({i}u, {j}u) * args.plane + i] = r_u{i}_{j};
 #endfor
 #endfor
 }

@@ -1,12 +1,12 @@
 // computes: dw = G^T du G, the adjoint of winograd_filter.wgsl
 // source: the transpose of Lavin and Gray, arXiv:1509.09308
-// bindings: du [ALPHA, ALPHA, K, C], dw [K,R,R,C]
+// bindings: du = ALPHA^2 planes of [K, C], dw [K,R,R,C]
 // grid: invocations(K*C/4): one filter, four channels each
 // cost: ALPHA^2 words read and R^2 written a filter and channel
 #import winograd
 override WG: u32 = 64u;
 
-struct Args { k: u32, c4: u32 }
+struct Args { k: u32, c4: u32, plane: u32 }
 @group(0) @binding(0) var<uniform> args: Args;
 @group(0) @binding(1) var<storage, read> du: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> dw: array<vec4f>;
@@ -17,10 +17,9 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   if (i >= args.k * args.c4) { return; }
   let k = i / args.c4;
   let c = i - k * args.c4;
-  let plane = args.k * args.c4;
 #for i in ALPHA
 #for j in ALPHA
-  let r_u{i}_{j} = du[({i}u * ALPHA + {j}u) * plane + i];
+  let r_u{i}_{j} = du[plane({i}u, {j}u) * args.plane + i];
 #endfor
 #endfor
 #for i in R

@@ -286,7 +286,7 @@ fn small_workspaces_are_respected_by_chunking() {
 
 /// Runs one pass of a small convolution and returns the number of dispatches and the result.
 fn convolve(device: &Device, pass: ConvPass, algo: ConvAlgo) -> (usize, Vec<f32>) {
-    let (x, w, dy) = ([2, 4, 12, 11], [8, 4, 3, 3], [2, 8, 12, 11]);
+    let (x, w, dy) = ([2, 4, 13, 10], [8, 4, 3, 3], [2, 8, 13, 10]);
     let config = Conv2dConfig { padding: [1, 1], ..Conv2dConfig::default() };
     let algo = Some(algo);
     let graph = Graph::new();
@@ -295,7 +295,7 @@ fn convolve(device: &Device, pass: ConvPass, algo: ConvAlgo) -> (usize, Vec<f32>
     let result = match pass {
         ConvPass::Forward => graph.apply1(Conv2d { algo, ..Conv2d::new(config) }, &[param("x", x), param("w", w)]),
         ConvPass::BackwardInput => {
-            let op = Conv2dBackwardInput { config, input: [12, 11], residual: false, algo };
+            let op = Conv2dBackwardInput { config, input: [13, 10], residual: false, algo };
             graph.apply1(op, &[param("dy", dy), param("w", w)])
         }
         ConvPass::BackwardWeight => {
@@ -321,16 +321,22 @@ fn chunks_of_every_algorithm_add_up() {
             let options = DeviceOptions { tier: Some(tier), workspace_bytes, ..DeviceOptions::default() };
             Device::open(&options).expect("an adapter")
         };
-        // Room for the transformed filters and four tiles of 18, or some rows of windows.
-        let (whole, chunked) = (open(0), open(8192));
-        for pass in [ConvPass::Forward, ConvPass::BackwardInput, ConvPass::BackwardWeight] {
-            for algo in [ConvAlgo::Im2col, ConvAlgo::WinogradF2, ConvAlgo::WinogradF4] {
-                let ((few, want), (many, got)) = (convolve(&whole, pass, algo), convolve(&chunked, pass, algo));
-                assert!(many > few, "{pass:?} {algo:?}: {many} dispatches with a small workspace, {few} without");
-                let scale = want.iter().fold(0f32, |most, value| most.max(value.abs()));
-                for (got, want) in got.iter().zip(&want) {
-                    let difference = (got - want).abs();
-                    assert!(difference <= 2e-5 * scale, "{pass:?} {algo:?}: {got} {want}");
+        let whole = open(0);
+        // Room for the transformed filters and some single tiles, or some rows of windows; or for one image with narrow tiles,
+        // and for some tiles of spectra.
+        for (chunked, algos) in [
+            (open(8192), &[ConvAlgo::Im2col, ConvAlgo::WinogradF2, ConvAlgo::WinogradF4][..]),
+            (open(24 << 10), &[ConvAlgo::WinogradF4, ConvAlgo::Fft][..]),
+        ] {
+            for pass in [ConvPass::Forward, ConvPass::BackwardInput, ConvPass::BackwardWeight] {
+                for &algo in algos {
+                    let ((few, want), (many, got)) = (convolve(&whole, pass, algo), convolve(&chunked, pass, algo));
+                    assert!(many > few, "{pass:?} {algo:?}: {many} dispatches with a small workspace, {few} without");
+                    let scale = want.iter().fold(0f32, |most, value| most.max(value.abs()));
+                    for (got, want) in got.iter().zip(&want) {
+                        let difference = (got - want).abs();
+                        assert!(difference <= 2e-5 * scale, "{pass:?} {algo:?}: {got} {want}");
+                    }
                 }
             }
         }

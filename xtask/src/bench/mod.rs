@@ -3,6 +3,7 @@
 //! A benchmark makes [`row::Row`]s: verified against the f64 reference first, timed then, set against the adapter's own peak
 //! rates. What becomes of the rows ([`output`]) is the same for all.
 
+mod accuracy;
 mod compare;
 mod conv;
 mod gemm;
@@ -66,6 +67,11 @@ enum What {
     },
     /// Every operation of the registry, by every algorithm
     Ops {
+        /// Only rows whose name contains this
+        filter: Option<String>,
+    },
+    /// How far every convolution algorithm is from f64, on layers of well-known networks; times nothing
+    Accuracy {
         /// Only rows whose name contains this
         filter: Option<String>,
     },
@@ -157,18 +163,23 @@ pub(crate) fn bench(args: &Args) -> Result<()> {
     if !bench.json {
         println!("{}", report::device(bench.device.info(), &bench.device.target()));
     }
+    let batch = args.batch.map(|batch| batch as usize);
+    let (is_software, target) = (bench.device.info().is_software, bench.device.target());
+    if let What::Accuracy { filter } = &args.what {
+        let rows = accuracy::run(&bench, &target, batch.unwrap_or(1), filter.as_deref())?;
+        return args.output.finish(&rows, baseline.as_deref(), &command(std::env::args().skip(1)));
+    }
     let peaks = Peaks::measure(&bench.device, clock)?;
     bench.peaks = Some(peaks);
     if !bench.json {
         println!("{peaks}\n{}\n", method(effort));
     }
-    let batch = args.batch.map(|batch| batch as usize);
-    let (is_software, target) = (bench.device.info().is_software, bench.device.target());
     let rows = match &args.what {
         What::Gemm { filter } => bench.items(&gemm::items(is_software), filter.as_deref())?,
         What::Conv { filter } => bench.items(&conv::items(&target, batch.unwrap_or(32))?, filter.as_deref())?,
         What::Ops { filter } => bench.items(&ops::items(&target), filter.as_deref())?,
         What::Nets(args) => nets::run(&bench, &options, batch, args),
+        What::Accuracy { .. } => Vec::new(), // Came and went above: it measures no peaks.
         What::Report => report::run(&bench, &options)?,
         What::Peaks => {
             let rows = peaks.rows(&bench.row());
@@ -241,6 +252,7 @@ mod tests {
             "nets resnet20 vgg16_bn --batch 4 --size 64 --precision mixed-f16 --steps 3 --markdown docs/table.md",
             "step resnet20 --profile",
             "peaks",
+            "accuracy conv3 --batch 2",
             "report --adapter 0",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));

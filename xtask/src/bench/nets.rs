@@ -29,6 +29,9 @@ pub(super) struct NetArgs {
     /// Numbers to train with: f32, mixed-f16, bf16-sr, …
     #[arg(long, default_value = "f32")]
     pub(super) precision: Precision,
+    /// Most MiB for activations, their gradients and workspaces; what does not fit is computed twice
+    #[arg(long, value_name = "MIB")]
+    pub(super) memory: Option<u64>,
 }
 
 /// A name of the zoo, for clap.
@@ -104,7 +107,7 @@ fn step(bench: &Bench, options: &DeviceOptions, name: &str, setting: Setting, ar
         sgd: SgdConfig { momentum: 0.9, weight_decay: 1e-4, ..SgdConfig::default() },
         logits: false,
         precision: args.precision,
-        compile: CompileOptions::default(),
+        compile: CompileOptions { temporary_bytes: args.memory.map(|mib| mib << 20), ..CompileOptions::default() },
     };
     let mut step = TrainStep::new(&device, &mut params, &model, &options)?;
     let pixels: Vec<u32> = (0..(batch * size * size) as u32).map(|i| i.wrapping_mul(0x9e37_79b9) >> 8).collect();

@@ -31,7 +31,8 @@ pub(super) fn run(bench: &Bench, options: &DeviceOptions) -> Result<Vec<Row>> {
         rows.push(item.run(bench));
         bench.show(&rows[rows.len() - 1]);
     }
-    let args = NetArgs { names: vec!["resnet20".to_string()], size: None, steps: 10, precision: Precision::default() };
+    let names = vec!["resnet20".to_string()];
+    let args = NetArgs { names, size: None, steps: 10, precision: Precision::default(), memory: None };
     rows.extend(nets::run(bench, options, Some(32), &args));
     Ok(rows)
 }

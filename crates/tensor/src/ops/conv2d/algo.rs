@@ -2,6 +2,7 @@
 
 use super::Geometry;
 use super::direct::Direct;
+use super::fft::Fft;
 use super::winograd::Winograd;
 use crate::ops::{Target, Tier};
 
@@ -34,11 +35,13 @@ pub enum ConvAlgo {
     WinogradF2,
     /// Tiles of 4x4: 4 times fewer products for 3x3 filters, 6.25 times for 5x5, and ten times the rounding error.
     WinogradF4,
+    /// Products of spectra, tile by tile: worth it for large filters with stride 1.
+    Fft,
 }
 
 impl ConvAlgo {
     /// All algorithms.
-    pub const ALL: [ConvAlgo; 7] = [
+    pub const ALL: [ConvAlgo; 8] = [
         ConvAlgo::Pointwise,
         ConvAlgo::Im2col,
         ConvAlgo::Implicit,
@@ -46,6 +49,7 @@ impl ConvAlgo {
         ConvAlgo::Depthwise,
         ConvAlgo::WinogradF2,
         ConvAlgo::WinogradF4,
+        ConvAlgo::Fft,
     ];
 
     /// Name in labels and tables.
@@ -58,6 +62,7 @@ impl ConvAlgo {
             ConvAlgo::Depthwise => "depthwise",
             ConvAlgo::WinogradF2 => "winograd-f2",
             ConvAlgo::WinogradF4 => "winograd-f4",
+            ConvAlgo::Fft => "fft",
         }
     }
 
@@ -75,6 +80,7 @@ impl ConvAlgo {
             ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4 => {
                 self.winograd(g).is_some_and(|f| 4 * f.filter_elements(g) as u64 <= target.workspace_bytes)
             }
+            ConvAlgo::Fft => Fft::new(g, target).is_some(),
         }
     }
 

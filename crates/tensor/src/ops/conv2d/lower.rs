@@ -1,5 +1,6 @@
 //! The dispatches of each algorithm and pass.
 
+use super::fft::{self, Fft};
 use super::winograd;
 use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvAlgo, ConvPass, Geometry};
 use crate::ops::gemm::{EpilogueBuffers, Gemm, Matrix, fold};
@@ -39,6 +40,11 @@ pub(super) fn forward(op: &Conv2d, cx: &mut Lower<'_>) {
         algo @ (ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4) => {
             if let Some(f) = algo.winograd(&g) {
                 winograd::product(f, &g, cx, ConvPass::Forward, (x, w, y), epilogue);
+            }
+        }
+        ConvAlgo::Fft => {
+            if let Some(f) = Fft::new(&g, &cx.target()) {
+                fft::product(f, &g, cx, ConvPass::Forward, (x, w, y), epilogue);
             }
         }
     }
@@ -95,6 +101,12 @@ pub(super) fn backward_input(op: &Conv2dBackwardInput, cx: &mut Lower<'_>) {
                 winograd::product(f, &g, cx, ConvPass::BackwardInput, (dy, w, dx), epilogue);
             }
         }
+        ConvAlgo::Fft => {
+            let epilogue = EpilogueBuffers { residual, ..Default::default() };
+            if let Some(f) = Fft::new(&g, &cx.target()) {
+                fft::product(f, &g, cx, ConvPass::BackwardInput, (dy, w, dx), epilogue);
+            }
+        }
     }
 }
 
@@ -123,6 +135,11 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, cx: &mut Lower<'_>) {
         algo @ (ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4) => {
             if let Some(f) = algo.winograd(&g) {
                 winograd::filter_gradient(f, &g, cx, (x, dy, dw));
+            }
+        }
+        ConvAlgo::Fft => {
+            if let Some(f) = Fft::new(&g, &cx.target()) {
+                fft::filter_gradient(f, &g, cx, (x, dy, dw));
             }
         }
     }

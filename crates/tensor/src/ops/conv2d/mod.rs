@@ -7,10 +7,12 @@ mod algo;
 mod candidates;
 mod cases;
 mod direct;
+mod fft;
 mod geometry;
 mod lower;
 mod transpose;
 mod winograd;
+mod winograd_tiles;
 
 pub use algo::{ConvAlgo, ConvPass};
 pub use cases::cases;

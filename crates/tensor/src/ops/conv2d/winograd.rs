@@ -2,8 +2,10 @@
 //!
 //! A tile is `M x M` target pixels; the source under it has `ALPHA = M + R - 1` pixels a side. All three passes share the
 //! transforms: the input gradient is the convolution of `dy` with the turned filter, the filter gradient is the adjoint of
-//! the forward pass in its second operand. Lavin and Gray, arXiv:1509.09308.
+//! the forward pass in its second operand. Lavin and Gray, arXiv:1509.09308. Where the image is no multiple of `M`, narrow
+//! tiles make up for it (`winograd_tiles.rs`).
 
+use super::winograd_tiles::{Chunk, Planes, Side, Tiles};
 use super::{ConvPass, Geometry};
 use crate::ops::gemm::{EpilogueBuffers, Gemm, Matrix};
 use crate::ops::{BufId, DispatchBuilder, Lower};
@@ -11,7 +13,8 @@ use crate::ops::{BufId, DispatchBuilder, Lower};
 /// Sizes of one algorithm `F(M x M, R x R)`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Winograd {
-    m: usize,
+    /// Target pixels of a tile's side.
+    pub(super) m: usize,
     r: usize,
 }
 
@@ -26,7 +29,8 @@ impl Winograd {
         (plain && filter && channels).then_some(Winograd { m, r: g.r })
     }
 
-    fn alpha(self) -> usize {
+    /// Source pixels of a tile's side.
+    pub(super) fn alpha(self) -> usize {
         self.m + self.r - 1
     }
 
@@ -37,11 +41,11 @@ impl Winograd {
 
     /// Elements of the transformed filters.
     pub(super) fn filter_elements(self, g: &Geometry) -> usize {
-        self.products() * g.k * g.c
+        self.products() * plane_elements(g.k, g.c)
     }
 
     /// Fixes the constants of the transforms.
-    fn constants<'b, 'a>(self, kernel: DispatchBuilder<'b, 'a>) -> DispatchBuilder<'b, 'a> {
+    pub(super) fn constants<'b, 'a>(self, kernel: DispatchBuilder<'b, 'a>) -> DispatchBuilder<'b, 'a> {
         let (sizes, alpha) = match (self.m, self.r) {
             (2, 3) => ("F2X3", "ALPHA4"),
             (4, 3) => ("F4X3", "ALPHA6"),
@@ -53,47 +57,11 @@ impl Winograd {
     }
 }
 
-/// An image as the transforms see it: extents, and how far the first tile lies outside.
-#[derive(Clone, Copy, Debug)]
-struct Side {
-    h: usize,
-    w: usize,
-    c: usize,
-    padding: [usize; 2],
-}
-
-/// Tiles of the target image, walked in chunks that fit the workspace.
-#[derive(Clone, Copy, Debug)]
-struct Tiles {
-    h: usize,
-    w: usize,
-    count: usize,
-    chunk: usize,
-}
-
-impl Tiles {
-    fn new(cx: &Lower<'_>, f: Winograd, g: &Geometry, target: Side) -> Tiles {
-        let (h, w) = (target.h.div_ceil(f.m), target.w.div_ceil(f.m));
-        let count = g.n * h * w;
-        let tile_bytes = (4 * f.products() * (g.c + g.k)) as u64;
-        let most = ((cx.target().workspace_bytes / tile_bytes) as usize).clamp(1, count);
-        Tiles { h, w, count, chunk: count.div_ceil(count.div_ceil(most)) }
-    }
-
-    /// First tile and number of tiles of each chunk.
-    fn chunks(self) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.count).step_by(self.chunk).map(move |first| (first, self.chunk.min(self.count - first)))
-    }
-
-    fn args<'b, 'a>(
-        self,
-        kernel: DispatchBuilder<'b, 'a>,
-        (first, count): (usize, usize),
-        side: Side,
-    ) -> DispatchBuilder<'b, 'a> {
-        let kernel = kernel.args(&[("tile0", first), ("tiles", count), ("tiles_h", self.h), ("tiles_w", self.w)]);
-        kernel.args(&[("h", side.h), ("w", side.w), ("c4", side.c / 4)])
-    }
+/// Elements of a plane of `rows` by `columns`. Planes whose distance is a multiple of a page all fall on one line of a
+/// cache, and a transform writes or reads a line of every plane: large ones lie some lines further apart.
+pub(super) fn plane_elements(rows: usize, columns: usize) -> usize {
+    let dense = rows * columns;
+    if dense < 4096 { dense } else { dense + 32 }
 }
 
 /// `y`, or with [`ConvPass::BackwardInput`] `dx`, from `source` and the filters.
@@ -111,18 +79,32 @@ pub(super) fn product(
     let (from, to) = if backward { (y, x) } else { (x, y) };
     let u = cx.workspace(f.filter_elements(g));
     let kernel = cx.dispatch("winograd_filter").part("winograd.filter").bind("w", w).bind("u", u);
-    let kernel = f.constants(kernel.define_if(backward, "FLIP")).args(&[("k", g.k), ("c4", g.c / 4)]);
-    kernel.invocations(g.k * g.c / 4);
+    filter_transform(f, g, kernel.define_if(backward, "FLIP"));
     let tiles = Tiles::new(cx, f, g, to);
-    let v = cx.workspace(f.products() * tiles.chunk * from.c);
-    let m = cx.workspace(f.products() * tiles.chunk * to.c);
+    let v = cx.workspace(tiles.elements(from.c));
+    let m = cx.workspace(tiles.elements(to.c));
+    let plane = plane_elements(g.k, g.c);
     for chunk in tiles.chunks() {
-        input(f, cx, tiles, chunk, from, (source, v));
-        let filters = Matrix { stride: g.k * g.c, transposed: !backward, ..Matrix::dense(u, g.c) };
-        multiply(f, cx, chunk.1, (v, from.c), filters, (m, to.c));
-        let kernel = epilogue.bind(cx.dispatch("winograd_output")).part("winograd.output").define("Y_VECTOR");
-        let kernel = tiles.args(f.constants(kernel.bind("m", m).bind("y", target)), chunk, to);
-        kernel.invocations(chunk.1 * to.c / 4);
+        input(cx, &tiles, chunk, from, (source, v));
+        for planes in tiles.planes(chunk) {
+            let filters = Matrix { offset: planes.first * plane, stride: plane, ..Matrix::dense(u, g.c) };
+            let product = Gemm {
+                m: planes.rows,
+                n: to.c,
+                k: from.c,
+                batch: planes.count,
+                a: member(planes, v, from.c),
+                b: Matrix { transposed: !backward, ..filters },
+                y: member(planes, m, to.c),
+                epilogue: EpilogueBuffers::default(),
+                accumulate: false,
+            };
+            product.lower(cx, "winograd.gemm");
+        }
+        for shape in tiles.shapes() {
+            let kernel = epilogue.bind(cx.dispatch("winograd_output")).part("winograd.output").define("Y_VECTOR");
+            tiles.launch(kernel.bind("m", m).bind("y", target), chunk, shape, to);
+        }
     }
 }
 
@@ -131,56 +113,50 @@ pub(super) fn filter_gradient(f: Winograd, g: &Geometry, cx: &mut Lower<'_>, (x,
     let from = Side { h: g.h, w: g.w, c: g.c, padding: g.config.padding };
     let to = Side { h: g.p, w: g.q, c: g.k, padding: [0, 0] };
     let tiles = Tiles::new(cx, f, g, to);
-    let v = cx.workspace(f.products() * tiles.chunk * g.c);
-    let d = cx.workspace(f.products() * tiles.chunk * g.k);
+    let v = cx.workspace(tiles.elements(g.c));
+    let d = cx.workspace(tiles.elements(g.k));
     let du = cx.workspace(f.filter_elements(g));
+    let plane = plane_elements(g.k, g.c);
     for chunk in tiles.chunks() {
-        input(f, cx, tiles, chunk, from, (x, v));
-        let kernel = cx.dispatch("winograd_output_gradient").part("winograd.output_gradient");
-        let kernel = kernel.bind("dy", dy).bind("d", d);
-        tiles.args(f.constants(kernel), chunk, to).invocations(chunk.1 * g.k / 4);
-        let product = Gemm {
-            m: g.k,
-            n: g.c,
-            k: chunk.1,
-            batch: f.products(),
-            a: Matrix { stride: chunk.1 * g.k, transposed: true, ..Matrix::dense(d, g.k) },
-            b: Matrix { stride: chunk.1 * g.c, ..Matrix::dense(v, g.c) },
-            y: Matrix { stride: g.k * g.c, ..Matrix::dense(du, g.c) },
-            epilogue: EpilogueBuffers::default(),
-            accumulate: chunk.0 > 0,
-        };
-        product.lower(cx, "winograd.gemm");
+        input(cx, &tiles, chunk, from, (x, v));
+        for shape in tiles.shapes() {
+            let kernel = cx.dispatch("winograd_output_gradient").part("winograd.output_gradient");
+            tiles.launch(kernel.bind("dy", dy).bind("d", d), chunk, shape, to);
+        }
+        for planes in tiles.planes(chunk) {
+            let product = Gemm {
+                m: g.k,
+                n: g.c,
+                k: planes.rows,
+                batch: planes.count,
+                a: Matrix { transposed: true, ..member(planes, d, g.k) },
+                b: member(planes, v, g.c),
+                y: Matrix { offset: planes.first * plane, stride: plane, ..Matrix::dense(du, g.c) },
+                epilogue: EpilogueBuffers::default(),
+                accumulate: chunk.first > 0,
+            };
+            product.lower(cx, "winograd.gemm");
+        }
     }
     let kernel = cx.dispatch("winograd_filter_gradient").part("winograd.filter_gradient").bind("du", du).bind("dw", dw);
-    f.constants(kernel).args(&[("k", g.k), ("c4", g.c / 4)]).invocations(g.k * g.c / 4);
+    filter_transform(f, g, kernel);
 }
 
-fn input(f: Winograd, cx: &mut Lower<'_>, tiles: Tiles, chunk: (usize, usize), from: Side, (x, v): (BufId, BufId)) {
-    let kernel = cx.dispatch("winograd_input").part("winograd.input").bind("x", x).bind("v", v);
-    let kernel = tiles.args(f.constants(kernel), chunk, from);
-    kernel.args(&[("pad_h", from.padding[0]), ("pad_w", from.padding[1])]).invocations(chunk.1 * from.c / 4);
+/// Launches a transform of the filters or of their gradient.
+fn filter_transform(f: Winograd, g: &Geometry, kernel: DispatchBuilder<'_, '_>) {
+    let kernel = f.constants(kernel).args(&[("k", g.k), ("c4", g.c / 4), ("plane", plane_elements(g.k, g.c) / 4)]);
+    kernel.invocations(g.k * g.c / 4);
 }
 
-/// `m = v * filters`, one product for each of the `ALPHA^2` places of a tile.
-fn multiply(
-    f: Winograd,
-    cx: &mut Lower<'_>,
-    tiles: usize,
-    (v, k): (BufId, usize),
-    filters: Matrix,
-    (m, n): (BufId, usize),
-) {
-    let product = Gemm {
-        m: tiles,
-        n,
-        k,
-        batch: f.products(),
-        a: Matrix { stride: tiles * k, ..Matrix::dense(v, k) },
-        b: filters,
-        y: Matrix { stride: tiles * n, ..Matrix::dense(m, n) },
-        epilogue: EpilogueBuffers::default(),
-        accumulate: false,
-    };
-    product.lower(cx, "winograd.gemm");
+fn input(cx: &mut Lower<'_>, tiles: &Tiles, chunk: Chunk, from: Side, (x, v): (BufId, BufId)) {
+    for shape in tiles.shapes() {
+        let kernel = cx.dispatch("winograd_input").part("winograd.input").bind("x", x).bind("v", v);
+        let kernel = kernel.args(&[("pad_h", from.padding[0]), ("pad_w", from.padding[1])]);
+        tiles.launch(kernel, chunk, shape, from);
+    }
+}
+
+/// Transformed tiles as matrices of tiles by channels, one for each plane.
+fn member(planes: Planes, buf: BufId, c: usize) -> Matrix {
+    Matrix { offset: planes.offset(c), stride: plane_elements(planes.rows, c), ..Matrix::dense(buf, c) }
 }

@@ -1,0 +1,89 @@
+//! Every convolution algorithm within its own distance from f64: bounds tight enough that a wrong digit in a transform's
+//! matrix, or a sum kept in too few bits, fails.
+
+use wgrad_tensor::ops::conv2d::{
+    Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dConfig, ConvAlgo, ConvPass, Geometry,
+};
+use wgrad_tensor::reference::{self, Tensors};
+use wgrad_tensor::{CompileOptions, Device, DeviceOptions, Feed, Graph, Init, Mode, Params, Plan, Scope, Tier, Value};
+
+const PASSES: [ConvPass; 3] = [ConvPass::Forward, ConvPass::BackwardInput, ConvPass::BackwardWeight];
+
+/// Largest error relative to the largest value of the result: about three times what is measured
+/// (docs/performance.md), so that another driver's order of operations passes.
+fn bound(algo: ConvAlgo, taps: usize) -> f64 {
+    match algo {
+        // As many points as F(4x4) of three taps.
+        ConvAlgo::WinogradF2 if taps == 5 => 2e-5,
+        ConvAlgo::WinogradF4 => 3e-5,
+        _ => 2e-6,
+    }
+}
+
+fn trace<'g>(s: &Scope<'g>, g: &Geometry, pass: ConvPass, algo: ConvAlgo) -> Value<'g> {
+    let param = |name, shape| s.weight(name, shape, Init::Uniform { bound: 1.0 });
+    let (config, algo) = (g.config, Some(algo));
+    let (x, w, dy) = (g.input_shape(), g.filter_shape(), g.output_shape());
+    match pass {
+        ConvPass::Forward => s.graph().apply1(Conv2d { algo, ..Conv2d::new(config) }, &[param("x", x), param("w", w)]),
+        ConvPass::BackwardInput => {
+            let op = Conv2dBackwardInput { config, input: [g.h, g.w], residual: false, algo };
+            s.graph().apply1(op, &[param("dy", dy), param("w", w)])
+        }
+        ConvPass::BackwardWeight => {
+            let op = Conv2dBackwardWeight { config, kernel: [g.r, g.s], algo };
+            s.graph().apply1(op, &[param("x", x), param("dy", dy)])
+        }
+    }
+}
+
+/// What the device and what f64 computes.
+fn results(device: &Device, g: &Geometry, pass: ConvPass, algo: ConvAlgo) -> (Vec<f32>, Vec<f64>) {
+    let graph = Graph::new();
+    let scope = Scope::new(&graph, Mode::Eval);
+    graph.output("result", trace(&scope, g, pass, algo));
+    let mut params = Params::new(device, 1);
+    let mut plan = Plan::compile(device, &graph, &mut params, &CompileOptions::default()).expect("compiles");
+    let ticket = plan.run(&[] as &[(&str, Feed<'_>)]).expect("runs");
+    let got = plan.read(ticket, "result").expect("reads");
+    let mut tensors = Tensors::new();
+    for decl in params.decls() {
+        let values = params.get(&decl.name).expect("declared").data;
+        tensors.insert(decl.name.clone(), values.into_iter().map(f64::from).collect());
+    }
+    let data = graph.data();
+    let run = reference::run(&data, &Tensors::new(), &mut tensors).expect("runs");
+    (got, run.output(&data, "result").expect("an output").to_vec())
+}
+
+#[test]
+fn every_algorithm_keeps_its_distance_from_f64() {
+    let mut failures = Vec::new();
+    for tier in [Tier::Base, Tier::Cpu] {
+        let options = DeviceOptions { tier: Some(tier), ..DeviceOptions::default() };
+        let device = Device::open(&options).expect("device tests need an adapter");
+        for (c, h, k, r) in [(64, 13, 32, 3), (32, 11, 16, 5), (16, 20, 16, 9), (32, 9, 64, 1)] {
+            let config = Conv2dConfig { padding: [r / 2; 2], ..Conv2dConfig::default() };
+            let g = Geometry::forward([2, c, h, h].into(), [k, c, r, r].into(), config).expect("fits");
+            for pass in PASSES {
+                for algo in ConvAlgo::ALL.into_iter().filter(|algo| algo.supports(&g, pass, &device.target())) {
+                    let (got, wanted) = results(&device, &g, pass, algo);
+                    let largest = wanted.iter().fold(0f64, |most, value| most.max(value.abs()));
+                    let errors =
+                        got.iter().zip(&wanted).map(|(&got, wanted)| (f64::from(got) - wanted).abs() / largest);
+                    // A NaN is the worst of all.
+                    let worst =
+                        errors.map(|error| if error.is_nan() { f64::INFINITY } else { error }).fold(0.0, f64::max);
+                    if worst > bound(algo, r) {
+                        let (tier, name) = (tier.name(), algo.name());
+                        failures.push(format!(
+                            "{tier} {name} {r}x{r} {pass:?}: {worst:.1e}, allowed {:.1e}",
+                            bound(algo, r)
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
