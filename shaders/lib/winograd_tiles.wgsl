@@ -19,8 +19,18 @@ fn tile_of(i: u32) -> Tile {
 }
 
 // The vec4 of product (i, j) of this tile shape's first tile.
-fn place(i: u32, j: u32) -> u32 {
+fn place(point_h: u32, point_w: u32) -> u32 {
   const LAST = ALPHA - 1u;
+#ifdef NARROW_H
+  let i = point_h;
+#else
+  let i = slot(point_h);
+#endif
+#ifdef NARROW_W
+  let j = point_w;
+#else
+  let j = slot(point_w);
+#endif
   if (i < LAST && j < LAST) { return args.every + (i * LAST + j) * args.every_plane; }
   if (j < LAST) { return args.tall + j * args.tall_plane; }
   if (i < LAST) { return args.broad + i * args.broad_plane; }

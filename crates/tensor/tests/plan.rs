@@ -353,7 +353,7 @@ fn a_winograd_filter_above_the_workspace_is_left_to_another_algorithm() {
     };
     assert_eq!(choose(512), ConvAlgo::WinogradF4);
     assert_eq!(choose(768), ConvAlgo::WinogradF2);
-    assert_eq!(choose(1024), ConvAlgo::WinogradF2);
+    assert_eq!(choose(960), ConvAlgo::WinogradF2);
     assert_eq!(choose(2048), ConvAlgo::Implicit);
 }
 
