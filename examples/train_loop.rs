@@ -25,9 +25,10 @@ fn main() -> anyhow::Result<()> {
 
     // Two traces of one model over one store of parameters.
     let device = args.device.open()?;
-    let mut params = Params::new(&device, args.seed);
+    let mut params = Params::with_weights(&device, args.seed, args.precision.weights);
     let mut options = StepOptions {
         label_smoothing: 0.05,
+        precision: args.precision,
         compile: args.compile_options(),
         ..StepOptions::new(&splits.train, args.batch_size)
     };

@@ -4,7 +4,7 @@
 //   found u32[1], factor f32[1]
 // grid: one invocation
 // cost: nothing to speak of
-struct Args { growth: f32, backoff: f32, interval: f32, least: f32 }
+struct Args { growth: f32, backoff: f32, interval: f32, least: f32, most: f32 }
 @group(0) @binding(0) var<uniform> args: Args;
 @group(0) @binding(1) var<storage, read> scale: array<f32>;
 @group(0) @binding(2) var<storage, read> clean: array<f32>;
@@ -28,7 +28,7 @@ fn main() {
   } else {
     let grows = steps >= args.interval;
     factor[0] = 1.0 / old;
-    scale_out[0] = select(old, old * args.growth, grows);
+    scale_out[0] = select(old, min(old * args.growth, max(old, args.most)), grows);
     clean_out[0] = select(steps, 0.0, grows);
     skipped_out[0] = missed;
   }

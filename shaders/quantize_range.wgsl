@@ -1,5 +1,6 @@
 // computes: the state of a moving fixed-point grid after a step: its exponent grows by one when more than max_overflow of the
-//   values lay beyond its range, shrinks by one when no more than that lay beyond half of it; looked at every `interval` steps
+//   values lay beyond its range, shrinks by one when no more than that lay beyond half of it; looked at every `interval` steps;
+//   never beyond -24..24, so that a tensor that was all zeros for long comes back soon
 // source: Courbariaux et al., arXiv:1412.7024
 // bindings: counts u32[2 * n]; state state_out f32[4] = (exponent, steps, share beyond, share beyond half); they may share
 //   storage
@@ -20,7 +21,7 @@ fn main() {
   let shares = vec2f(state[2], state[3]) + vec2f(sums) / f32(args.elements);
   let most = args.max_overflow * steps;
   if (steps >= args.interval) {
-    state_out[0] = exponent + select(select(0.0, -1.0, shares.y <= most), 1.0, shares.x > most);
+    state_out[0] = clamp(exponent + select(select(0.0, -1.0, shares.y <= most), 1.0, shares.x > most), -24.0, 24.0);
     state_out[1] = 0.0;
     state_out[2] = 0.0;
     state_out[3] = 0.0;

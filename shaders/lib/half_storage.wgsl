@@ -6,7 +6,14 @@ fn pack_codes(code: vec4u) -> vec2u { return vec2u(code.x | code.y << 16u, code.
 fn unpack_bf16(p: vec2u) -> vec4f {
   return bitcast<vec4f>(vec4u(p.x << 16u, p.x & 0xffff0000u, p.y << 16u, p.y & 0xffff0000u));
 }
-fn unpack_f16(p: vec2u) -> vec4f { return vec4f(unpack2x16float(p.x), unpack2x16float(p.y)); }
+fn unpack_f16(p: vec2u) -> vec4f {
+  let code = vec4u(p.x & 0xffffu, p.x >> 16u, p.y & 0xffffu, p.y >> 16u);
+  let a = code & vec4u(0x7fffu);
+  // The exponents of f16 and f32 differ by 112, those of infinity and NaN by 224; below 2^-14 the code counts steps of 2^-24.
+  let normal = (a << vec4u(13u)) + select(vec4u(0x38000000u), vec4u(0x70000000u), a >= vec4u(0x7c00u));
+  let tiny = bitcast<vec4u>(vec4f(a) * 5.9604645e-8);
+  return bitcast<vec4f>(((code & vec4u(0x8000u)) << vec4u(16u)) | select(normal, tiny, a < vec4u(0x400u)));
+}
 
 // NaN keeps its sign and loses its payload.
 fn bf16_nearest(v: vec4f) -> vec4u {

@@ -62,9 +62,16 @@ fn every_algorithm_keeps_its_distance_from_f64() {
     for tier in [Tier::Base, Tier::Cpu] {
         let options = DeviceOptions { tier: Some(tier), ..DeviceOptions::default() };
         let device = Device::open(&options).expect("device tests need an adapter");
-        for (c, h, k, r) in [(64, 13, 32, 3), (32, 11, 16, 5), (16, 20, 16, 9), (32, 9, 64, 1)] {
-            let config = Conv2dConfig { padding: [r / 2; 2], ..Conv2dConfig::default() };
-            let g = Geometry::forward([2, c, h, h].into(), [k, c, r, r].into(), config).expect("fits");
+        for (c, h, k, r, groups) in [
+            (64, 13, 32, 3, 1),
+            (32, 11, 16, 5, 1),
+            (16, 20, 16, 9, 1),
+            (32, 9, 64, 1, 1),
+            (32, 13, 32, 3, 8),
+            (16, 13, 32, 3, 16),
+        ] {
+            let config = Conv2dConfig { padding: [r / 2; 2], groups, ..Conv2dConfig::default() };
+            let g = Geometry::forward([2, c, h, h].into(), [k, c / groups, r, r].into(), config).expect("fits");
             for pass in PASSES {
                 for algo in ConvAlgo::ALL.into_iter().filter(|algo| algo.supports(&g, pass, &device.target())) {
                     let (got, wanted) = results(&device, &g, pass, algo);

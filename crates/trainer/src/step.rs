@@ -15,8 +15,8 @@ use wgrad_tensor::ops::sgd::{Sgd, SgdGroup};
 use wgrad_tensor::passes::differentiate::gradients_seeded;
 use wgrad_tensor::passes::quantize::quantize;
 use wgrad_tensor::{
-    CompileOptions, Device, Feed, Graph, Mode, Params, Plan, Scope, Shape, TensorDesc, Ticket, Value, gradients,
-    weights,
+    CompileOptions, Device, Feed, Graph, Mode, Params, Plan, Rounding, Scope, Shape, Storage, TensorDesc, Ticket,
+    Value, gradients, weights,
 };
 
 /// Which parameters weight decay pulls towards zero.
@@ -139,6 +139,11 @@ impl StepOptions {
             let image = channels.saturating_mul(height).saturating_mul(width);
             let wanted = format!("at most {} images of {image} numbers", u64::from(u32::MAX) / image);
             return Err(TrainError::setting("batch size", wanted, self.batch_size));
+        }
+        let (storage, scaled) = (self.precision.storage, self.precision.loss_scale.is_some());
+        if scaled && storage.activations == Storage::F16 && storage.activation_rounding == Rounding::Stochastic {
+            // Stochastic rounding saturates, so that an overflow would never be found.
+            return Err(TrainError::setting("precision", "nearest rounding of f16 under a loss scale", "stochastic"));
         }
         if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
             return Err(TrainError::setting("mean", "finite numbers", mean));

@@ -44,6 +44,9 @@ pub fn expand(key: &KernelKey) -> Result<String, String> {
     for (read, written) in key.aliases() {
         out = replace_reads(&out, read, written);
     }
+    if !stored.is_empty() {
+        out = storage::without_comments(&out);
+    }
     for (name, stored) in stored {
         out = storage::redirect(&out, name, stored)?;
     }

@@ -29,7 +29,13 @@ impl fmt::Display for Stored {
 pub(crate) const RNG_BINDING: &str = "rounding_rng";
 pub(crate) const STREAM_ARG: &str = "rounding_stream";
 
-/// Redirects the binding `name`. Wants the text with imports, ifdefs and aliases resolved.
+/// The text without line comments, in which an access is none.
+pub(super) fn without_comments(text: &str) -> String {
+    let code = |line: &str| line.split_once("//").map_or(line, |(code, _)| code).trim_end().to_string() + "\n";
+    text.lines().map(code).collect()
+}
+
+/// Redirects the binding `name`. Wants the text with imports, ifdefs and aliases resolved, and without comments.
 pub(super) fn redirect(text: &str, name: &str, stored: Stored) -> Result<String, String> {
     let (text, element) = redeclare(text, name)?;
     let mut accesses = Accesses { name, reads: false, stores: false, reads_back: false };
@@ -56,10 +62,11 @@ pub(super) fn redirect(text: &str, name: &str, stored: Stored) -> Result<String,
     Ok(out)
 }
 
-/// Whether the kernel reads what lies in a binding that it writes: a sum that would be rounded with every term.
+/// Whether the kernel reads what lies in a binding that it writes: a sum that would be rounded with every term. An error where
+/// its stores cannot be redirected at all.
 pub(crate) fn reads_back(text: &str, name: &str) -> Result<bool, String> {
     let mut accesses = Accesses { name, reads: false, stores: false, reads_back: false };
-    accesses.rewrite(text)?;
+    accesses.rewrite(&without_comments(text))?;
     Ok(accesses.stores && (accesses.reads || accesses.reads_back))
 }
 
@@ -146,6 +153,9 @@ impl Accesses<'_> {
                 [operator @ (b'+' | b'-' | b'*' | b'/'), b'=', ..] => (Some(Some(char::from(*operator))), &next[2..]),
                 _ => (None, next),
             };
+            if is_part_store(next) {
+                return Err(format!("{name} is written by components, which 16 bits cannot be"));
+            }
             let Some(compound) = operator else {
                 self.reads = true;
                 out.push_str(&format!("decode_{name}({index})"));
@@ -181,6 +191,18 @@ impl Accesses<'_> {
         }
         None
     }
+}
+
+/// Whether a component of what was accessed is assigned to: `.x = v`, `[j] += v`.
+fn is_part_store(rest: &str) -> bool {
+    let part = match rest.as_bytes() {
+        [b'.', ..] => rest[1..].trim_start_matches(|c: char| c.is_alphanumeric()),
+        [b'[', ..] => closing(rest, 0).map_or("", |close| &rest[close + 1..]),
+        _ => return false,
+    };
+    let part = part.trim_start();
+    let part = part.strip_prefix(['+', '-', '*', '/']).unwrap_or(part);
+    part.starts_with('=') && !part.starts_with("==")
 }
 
 /// The bracket that closes the one at `open`.
@@ -227,6 +249,9 @@ mod tests {
         assert_eq!(reads_back("let a = y[i];", "y"), Ok(false));
         assert_eq!(reads_back("y[i] += x[i];", "y"), Ok(true));
         assert_eq!(reads_back("y[i] = y[i] + x[i];", "y"), Ok(true));
+        assert_eq!(reads_back("// y[i] += x\ny[i] = x[i]; // y[j] + 1", "y"), Ok(false));
+        assert!(reads_back("y[i].x = 1.0;", "y").is_err() && reads_back("y[i][j] += 1.0;", "y").is_err());
+        assert_eq!(reads_back("let a = y[i].x == 1.0;", "y"), Ok(false));
     }
 
     #[test]

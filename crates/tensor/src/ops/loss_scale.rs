@@ -1,7 +1,7 @@
 //! Dynamic loss scaling, decided on the device: small gradients are lifted into the range of f16, a step whose gradients
 //! overflow is skipped, and the host never waits to know.
 
-use super::strips::strips;
+use super::strips::{Strips, counting_strips};
 use super::{BufId, Case, CaseInput, Cost, Fill, Lower, OpDef, Tier, View, ViewMut};
 use crate::dtype::DType;
 use crate::error::UsageError;
@@ -30,8 +30,10 @@ impl Default for LossScale {
     }
 }
 
-/// Smallest scale: below it f32 itself would not hold the factor's inverse.
+/// Smallest scale: below it a loss that overflows does so for another reason.
 const LEAST_SCALE: f32 = 1.0 / (1 << 24) as f32;
+/// Largest scale that growth leads to: far above it even f32 overflows, and an infinite scale would never come back.
+const MOST_SCALE: f32 = (1 << 24) as f32;
 
 /// A scale in a graph: multiply the loss's gradient by `scale`, and give [`Graph::sgd_scaled`] the rest.
 #[derive(Clone, Copy, Debug)]
@@ -99,9 +101,10 @@ impl OpDef for CountNonfinite {
     fn lower(&self, cx: &mut Lower<'_>) {
         let target = cx.target();
         let runs = self.runs(cx);
+        let cut = |elements: usize| counting_strips(&target, elements.div_ceil(4));
         let invocations = |elements: usize| {
-            let strips = strips(&target, elements.div_ceil(4));
-            strips.groups * strips.lanes
+            let Strips { groups, lanes, .. } = cut(elements);
+            groups * lanes
         };
         let counts = runs.iter().map(|&(_, elements)| invocations(elements)).sum();
         let partial = cx.workspace(counts);
@@ -109,7 +112,7 @@ impl OpDef for CountNonfinite {
         for (buf, elements) in runs {
             let n = elements.div_ceil(4);
             let kernel = cx.dispatch("count_nonfinite").bind_run("x", buf, 4 * n).bind("partial", partial);
-            strips(&target, n).launch(kernel.args(&[("elements", elements), ("first", first)]), n);
+            cut(elements).launch(kernel.args(&[("elements", elements), ("first", first)]), n);
             first += invocations(elements);
         }
         let (y, tree) = (cx.y(0), cx.tier() == Tier::Base);
@@ -148,7 +151,8 @@ impl OpDef for LossScaleUpdate {
         let results = ["scale_out", "clean_out", "skipped_out", "factor"].into_iter().zip((0..4).map(|i| cx.y(i)));
         let bindings: Vec<_> = operands.chain(results).collect();
         let kernel = bindings.into_iter().fold(cx.dispatch("loss_scale"), |kernel, (name, buf)| kernel.bind(name, buf));
-        let kernel = kernel.arg("growth", growth).arg("backoff", backoff).arg("least", LEAST_SCALE);
+        let kernel =
+            kernel.arg("growth", growth).arg("backoff", backoff).arg("least", LEAST_SCALE).arg("most", MOST_SCALE);
         kernel.arg("interval", interval as f32).grid(1, 1, 1);
     }
 
@@ -158,7 +162,10 @@ impl OpDef for LossScaleUpdate {
         let grows = clean + 1.0 >= f64::from(interval);
         let results = match (found > 0.0, grows) {
             (true, _) => [(scale * f64::from(backoff)).max(f64::from(LEAST_SCALE)), 0.0, skipped + 1.0, 0.0],
-            (false, true) => [scale * f64::from(growth), 0.0, skipped, 1.0 / scale],
+            (false, true) => {
+                let grown = (scale * f64::from(growth)).min(scale.max(f64::from(MOST_SCALE)));
+                [grown, 0.0, skipped, 1.0 / scale]
+            }
             (false, false) => [scale, clean + 1.0, skipped, 1.0 / scale],
         };
         y.iter_mut().zip(results).for_each(|(y, result)| y.data[0] = result);
@@ -194,6 +201,7 @@ impl Graph {
         check("loss scale", initial, "above 0", initial > 0.0)?;
         check("growth of the loss scale", growth, "at least 1", growth >= 1.0)?;
         check("backoff of the loss scale", backoff, "above 0 and below 1", backoff > 0.0 && backoff < 1.0)?;
+        check("interval of the loss scale", rule.interval as f32, "at least 1 step", rule.interval >= 1)?;
         let scalar = |name: &str, start: f32| {
             let (name, kind, init) = (name.to_string(), ParamKind::Optimizer, Init::Constant(start));
             declare_param(self, ParamDecl { name, shape: Shape::scalar(), kind, init, group: 0 })
@@ -235,6 +243,7 @@ pub fn cases() -> Vec<Case> {
         (0.5, 2500.0, 0),
         (1024.0, 1999.0, 9),
         (LEAST_SCALE, 1.0, 2),
+        (MOST_SCALE, 1999.0, 0),
     ] {
         let scalar = |value: f32| CaseInput::f32([], Fill::Constant(value));
         let found_input = CaseInput::u32([], Fill::Constant(found as f32));

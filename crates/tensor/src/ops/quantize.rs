@@ -2,8 +2,8 @@
 //! learn. The grid is either fixed (Gupta et al., arXiv:1502.02551) or moves with the values (Courbariaux et al.,
 //! arXiv:1412.7024).
 
-use super::strips::launch_strips;
-use super::{Case, CaseInput, Cost, Fill, Lower, OpDef, Tier, View, ViewMut};
+use super::strips::{counting_strips, launch_strips};
+use super::{Case, CaseInput, Cost, Fill, Lower, OpDef, View, ViewMut};
 use crate::dtype::DType;
 use crate::precision::{Rounding, rounding_words};
 use crate::shape::{Shape, TensorDesc, from_device_order};
@@ -82,7 +82,7 @@ pub struct DynamicRule {
 /// [`Quantize`] onto `bits` whose range `[-2^e, 2^e)` follows the values. Operands: `x`, the state `[4]` = (e, steps counted,
 /// share of values beyond the range, share beyond half of it; both summed over the steps), random keys as [`Quantize`];
 /// results: `y` and the new state. After `interval` steps, `e` grows by one if the mean share beyond the range is above
-/// `max_overflow`, and shrinks by one if even the share beyond half the range is not.
+/// `max_overflow`, and shrinks by one if even the share beyond half the range is not, within -24..24.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct QuantizeDynamic {
     /// The rule.
@@ -163,8 +163,8 @@ impl OpDef for Quantize {
     }
 }
 
-/// Invocations that count: few enough that their counts are summed by one workgroup.
-const COUNTERS: usize = 1024;
+/// A range never leaves `2^-24 ..= 2^24`: a tensor that was all zeros for long comes back within so many moves.
+const MAX_EXPONENT: f64 = 24.0;
 
 impl OpDef for QuantizeDynamic {
     fn name(&self) -> &'static str {
@@ -194,25 +194,20 @@ impl OpDef for QuantizeDynamic {
     }
 
     fn lower(&self, cx: &mut Lower<'_>) {
-        let lanes = match cx.tier() {
-            Tier::Base => 64,
-            Tier::Cpu => cx.target().subgroup_size as usize,
-        };
         let elements = cx.x_desc(0).shape.numel();
         let n = elements.div_ceil(4);
-        let strip = n.div_ceil(COUNTERS / lanes).next_multiple_of(lanes);
-        let groups = n.div_ceil(strip);
-        let counts = cx.workspace(2 * groups * lanes);
+        let strips = counting_strips(&cx.target(), n);
+        let counters = strips.groups * strips.lanes;
+        let counts = cx.workspace(2 * counters);
         let rng = (self.rounding == Rounding::Stochastic).then(|| cx.x(2));
         let (x, y, state, state_out) = (cx.x(0), cx.y(0), cx.x(1), cx.y(1));
         let kernel = cx.dispatch("quantize").bind("x", x).bind("y", y).bind_some("rng", rng);
         let kernel = kernel.bind("state", state).bind("counts", counts).define("DYNAMIC");
         let kernel = kernel.define_if(rng.is_some(), "STOCHASTIC").arg("stream", self.stream);
-        let kernel =
-            kernel.args(&[("elements", elements), ("bits", self.rule.bits as usize), ("n", n), ("strip", strip)]);
-        kernel.set("WG", lanes as u32).groups(groups);
+        let kernel = kernel.args(&[("elements", elements), ("bits", self.rule.bits as usize)]);
+        strips.launch(kernel, n);
         let kernel = cx.dispatch("quantize_range").part("range").bind("counts", counts).bind("state", state);
-        let kernel = kernel.bind("state_out", state_out).args(&[("n", groups * lanes), ("elements", elements)]);
+        let kernel = kernel.bind("state_out", state_out).args(&[("n", counters), ("elements", elements)]);
         let kernel = kernel.arg("max_overflow", self.rule.max_overflow).arg("interval", self.rule.interval as f32);
         kernel.grid(1, 1, 1);
     }
@@ -238,7 +233,7 @@ impl OpDef for QuantizeDynamic {
             0.0
         };
         let state = match steps >= f64::from(interval) {
-            true => [exponent + move_by, 0.0, 0.0, 0.0],
+            true => [(exponent + move_by).clamp(-MAX_EXPONENT, MAX_EXPONENT), 0.0, 0.0, 0.0],
             false => [exponent, steps, beyond, beyond_half],
         };
         y[1].data.copy_from_slice(&state);

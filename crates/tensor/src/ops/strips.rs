@@ -26,6 +26,19 @@ pub(super) fn strips(target: &Target, n: usize) -> Strips {
     Strips { lanes, strip, groups: n.div_ceil(strip) }
 }
 
+/// Invocations that count something: few enough that one workgroup sums their counts.
+const COUNTERS: usize = 1024;
+
+/// Cuts `n` vec4s into strips of at most [`COUNTERS`] invocations in all, or of one round of lanes each.
+pub(super) fn counting_strips(target: &Target, n: usize) -> Strips {
+    let lanes = match target.tier {
+        Tier::Base => 64,
+        Tier::Cpu => target.subgroup_size as usize,
+    };
+    let strip = n.div_ceil(COUNTERS / lanes).next_multiple_of(lanes);
+    Strips { lanes, strip, groups: n.div_ceil(strip) }
+}
+
 impl Strips {
     /// Records a kernel that has `override WG` and the arguments `n` and `strip`: workgroup `i` takes the vec4s from
     /// `i * strip` on.

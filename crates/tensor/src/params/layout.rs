@@ -94,8 +94,10 @@ impl StoreLayout {
         for decl in fresh {
             let storage = self.storage(decl.kind);
             let bytes = (aligned_elements(decl.shape.numel(), target) * storage.size_bytes()) as u64;
+            // Gradients mirror weights in 4 bytes an element, and are bound as a whole too.
+            let most = target.max_binding_bytes * storage.size_bytes() as u64 / 4;
             let start = match open {
-                Some((kind, used)) if kind == decl.kind && used + bytes <= target.max_binding_bytes => used,
+                Some((kind, used)) if kind == decl.kind && used + bytes <= most => used,
                 _ => {
                     self.buffer_bytes.push(0);
                     0
@@ -170,6 +172,9 @@ mod tests {
         assert_eq!(layout.buffer_bytes(), [1024, 1024, 512]);
         let large = decl("large", 257, ParamKind::Weight, 0);
         assert!(matches!(layout.declare([&large].into_iter(), &target), Err(LayoutError::TooLarge { .. })));
+        let mut halves = StoreLayout::new(Storage::Bf16);
+        halves.declare(decls.iter(), &target).expect("fits");
+        assert_eq!(halves.buffer_bytes(), [512, 512, 256], "as many elements as in 32 bits");
         let other = decl("w0", 101, ParamKind::Weight, 0);
         assert!(matches!(layout.declare([&other].into_iter(), &target), Err(LayoutError::ShapeDiffers { .. })));
         assert!(layout.declare(decls.iter(), &target).is_ok_and(|fresh| fresh.is_empty()));

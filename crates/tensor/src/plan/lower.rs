@@ -502,6 +502,7 @@ impl Lowering {
     /// stream of the tensor's own.
     fn store_in_half(&self, dispatch: &mut Dispatch, kernels: &mut Kernels) -> Result<()> {
         let (_, reflection) = kernels.get(dispatch, &dispatch.kernel)?;
+        let updates = storage::updates(&self.graph, &self.root);
         let mut stream = None;
         let mut stored = Vec::new();
         for &(name, buf, _) in &dispatch.bindings {
@@ -510,10 +511,8 @@ impl Lowering {
                 continue;
             }
             let writes = reflection.storage.get(name).is_some_and(|binding| binding.writes);
-            let rounding = match self.flat.contains_key(&id) {
-                true => self.policy.weight_rounding,
-                false => self.policy.activation_rounding,
-            };
+            let rounding =
+                if updates.contains(&id) { self.policy.weight_rounding } else { self.policy.activation_rounding };
             let rounding = if writes { rounding } else { Rounding::Nearest };
             if rounding == Rounding::Stochastic {
                 stream = Some(self.graph.first(id).0 as u32);

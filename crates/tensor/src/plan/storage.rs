@@ -37,7 +37,8 @@ pub(super) fn choose(
         }
     }
     // What is computed a second time lies in memory as the first time, whoever reads it.
-    let unfit: HashSet<TensorId> = unfit(dispatches, kernels, policy)?.into_iter().map(|id| graph.first(id)).collect();
+    let unfit = unfit(dispatches, kernels, policy, &updates(graph, root))?;
+    let unfit: HashSet<TensorId> = unfit.into_iter().map(|id| graph.first(id)).collect();
     for &(param, value) in &graph.write_backs {
         let Some(&storage) = chosen.get(&param) else { continue };
         let value = root[value.0];
@@ -74,16 +75,26 @@ pub(super) fn choose(
     Ok(chosen)
 }
 
+/// What parameters hold after the step: wherever it is computed, it is rounded as weights are.
+pub(super) fn updates(graph: &GraphData, root: &[TensorId]) -> HashSet<TensorId> {
+    graph.write_backs.iter().map(|(_, value)| root[value.0]).collect()
+}
+
 /// Tensors that some dispatch cannot read or write in 16 bits.
-fn unfit(dispatches: &[Dispatch], kernels: &mut Kernels, policy: &StoragePolicy) -> Result<HashSet<TensorId>> {
+fn unfit(
+    dispatches: &[Dispatch],
+    kernels: &mut Kernels,
+    policy: &StoragePolicy,
+    updates: &HashSet<TensorId>,
+) -> Result<HashSet<TensorId>> {
     let mut unfit = HashSet::new();
     for dispatch in dispatches {
         let (text, reflection) = kernels.get(dispatch, &dispatch.kernel)?;
-        let crowded = policy.activation_rounding == Rounding::Stochastic
-            && policy.activations != Storage::F32
-            && dispatch.bindings.len() >= MAX_STORAGE_BINDINGS;
         for &(name, buf, _) in &dispatch.bindings {
             let (BufId::Tensor(id), Some(binding)) = (buf, reflection.storage.get(name)) else { continue };
+            let rounding = if updates.contains(&id) { policy.weight_rounding } else { policy.activation_rounding };
+            // Random keys are one binding more. (An alias would be one less, but is not known yet.)
+            let crowded = rounding == Rounding::Stochastic && dispatch.bindings.len() >= MAX_STORAGE_BINDINGS;
             let fits = match binding.element {
                 Element::Vec4F32 if binding.writes => !crowded && !reads_back(text, name).unwrap_or(true),
                 Element::Vec4F32 => true,

@@ -33,7 +33,8 @@ impl Direct {
             ConvPass::Forward => g.cg().div_ceil(4),
             ConvPass::BackwardInput if depthwise => g.kg(),
             ConvPass::BackwardInput => g.kg().div_ceil(4),
-            ConvPass::BackwardWeight => 1,
+            ConvPass::BackwardWeight if depthwise => 1,
+            ConvPass::BackwardWeight => g.cg().min(g.kg()).div_ceil(4),
         };
         let most = if depthwise { LARGEST_VECTORS } else { LARGEST_MATRICES };
         if depthwise && g.cg() != 1 || g.r * g.s * parts > most {
