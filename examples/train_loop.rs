@@ -33,10 +33,11 @@ fn main() -> anyhow::Result<()> {
         ..StepOptions::new(&splits.train, args.batch_size)
     };
     let mut tuning = args.tuning_file()?;
-    options.compile.tuning = tuning.tuning(args.tune_budget()?);
+    let budget = args.tune_budget()?;
+    options.compile.tuning = tuning.tuning(budget);
     let mut train = TrainStep::new(&device, &mut params, &model, &options)?;
     tuning.keep(train.plan())?;
-    options.compile.tuning = tuning.tuning(args.tune_budget()?);
+    options.compile.tuning = tuning.tuning(train.plan().tuned().rest(budget));
     let mut eval = EvalStep::new(&device, &mut params, &model, &options)?;
     if let Some(path) = &args.weights {
         checkpoint::load_weights(&checkpoint::read(path)?, "", &mut params, &path.display().to_string())?;

@@ -66,11 +66,11 @@ pub(crate) struct Args {
     /// New or empty folder for the results [default: a fresh one in runs/]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
-    /// Time algorithms for at most so long before training, and keep what was found; 0 takes what is known
+    /// Time algorithms for at most so long before training, and keep what was found; with 0 the rules choose, or --tune-table
     #[arg(long, value_name = "SECONDS", default_value = "0")]
     tune: f64,
     /// Table of measured algorithms, as `cargo xtask tune` makes it; another table may change the last bits of every result
-    /// [default: tuning.json in ~/.cache/wgrad; without that file the rules choose]
+    /// [default: with --tune tuning.json in ~/.cache/wgrad, else none]
     #[arg(long, value_name = "FILE")]
     tune_table: Option<PathBuf>,
     /// When the program started: the first step's time counts from here.
@@ -161,15 +161,14 @@ impl Args {
         self.data.clone().unwrap_or_else(|| wgrad::trainer::data::open::default_folder(name, &cache()))
     }
 
-    /// The table that was asked for, or the user's. The user's own, if it cannot be used, is left alone.
+    /// The table that was asked for; the user's own where algorithms shall be timed. No other run finds it: equal arguments
+    /// give equal bits, whatever was measured on the machine before.
     pub(crate) fn tuning_file(&self) -> anyhow::Result<TuningFile> {
-        if let Some(path) = &self.tune_table {
-            return Ok(TuningFile::open(path)?);
-        }
-        Ok(TuningFile::open(&tuning::default_file(&cache())).unwrap_or_else(|error| {
-            say(format_args!("the rules choose algorithms: {error}"));
-            TuningFile::default()
-        }))
+        Ok(match &self.tune_table {
+            Some(path) => TuningFile::open(path)?,
+            None if self.tune > 0.0 => TuningFile::open(&tuning::default_file(&cache()))?,
+            None => TuningFile::default(),
+        })
     }
 
     /// How long algorithms may be timed.

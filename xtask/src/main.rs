@@ -7,6 +7,7 @@ mod check;
 mod data;
 mod download;
 mod run;
+mod setting;
 mod setup;
 mod shaders;
 mod tidy;

@@ -1,11 +1,12 @@
 //! `cargo xtask tune`: times the algorithms of a model's operations on this adapter and keeps what it found in a table.
 
+use crate::setting::Setting;
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use wgrad::layers::{Layer, models};
 use wgrad::tensor::{CompileOptions, Device, DeviceOptions, Params, Plan, Tier, Tuning};
-use wgrad::trainer::{EvalStep, Precision, SgdConfig, StepOptions, TrainStep, TuningFile};
+use wgrad::trainer::{EvalStep, Precision, StepOptions, TrainStep, TuningFile};
 
 /// What to tune.
 #[derive(clap::Args)]
@@ -42,6 +43,12 @@ pub(crate) struct Args {
     wall_clock: bool,
 }
 
+impl Args {
+    fn setting(&self) -> Setting {
+        Setting { batch: self.batch, size: self.size, classes: self.classes }
+    }
+}
+
 /// Tunes a training step and an evaluation step, prints what was found, and times the step both ways.
 pub(crate) fn tune(args: &Args) -> Result<()> {
     let Some(model) = models::by_name(&args.model, 3, args.classes) else {
@@ -73,12 +80,11 @@ pub(crate) fn tune(args: &Args) -> Result<()> {
         args.batch,
         budget.as_secs_f64()
     );
-    let begun = Instant::now();
     let mut params = Params::new(&device, 1);
     let train = TrainStep::new(&device, &mut params, &*model, &options(args, file.tuning(budget)))?;
     println!("\n{}", train.plan().tuned());
     file.keep(train.plan())?;
-    let rest = budget.saturating_sub(begun.elapsed());
+    let rest = train.plan().tuned().rest(budget);
     let eval = EvalStep::new(&device, &mut params, &*model, &options(args, file.tuning(rest)))?;
     if !eval.plan().tuned().contests.is_empty() {
         println!("\nevaluation\n{}", eval.plan().tuned());
@@ -91,27 +97,13 @@ pub(crate) fn tune(args: &Args) -> Result<()> {
 }
 
 fn options(args: &Args, tuning: Tuning) -> StepOptions {
-    StepOptions {
-        batch_size: args.batch,
-        channels: 3,
-        height: args.size,
-        width: args.size,
-        mean: [0.5; 3],
-        std: [0.25; 3],
-        label_smoothing: 0.0,
-        sgd: SgdConfig::default(),
-        logits: false,
-        precision: Precision::default(),
-        compile: CompileOptions { tuning, ..CompileOptions::default() },
-    }
+    args.setting().options(Precision::default(), CompileOptions { tuning, ..CompileOptions::default() })
 }
 
 /// Times the training step by rules and as tuned, in turns.
 fn compare(device: &Device, args: &Args, model: &dyn Layer, file: &TuningFile) -> Result<()> {
     const ROUNDS: usize = 7;
-    let pixels: Vec<u32> =
-        (0..(args.batch * args.size * args.size) as u32).map(|i| i.wrapping_mul(0x9e37_79b9) >> 8).collect();
-    let labels: Vec<u32> = (0..args.batch as u32).map(|i| i % args.classes as u32).collect();
+    let (pixels, labels) = (args.setting().pixels(), args.setting().labels());
     let mut stores = [Params::new(device, 1), Params::new(device, 1)];
     let [by_rules, tuned] = &mut stores;
     let mut steps = [

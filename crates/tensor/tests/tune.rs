@@ -17,6 +17,17 @@ struct Doubled {
     way: Option<Way>,
     /// Whether the rules take the slow way.
     careless: bool,
+    text: Text,
+}
+
+/// A kernel's text, which is no setting: the operation's key does not show it.
+#[derive(Clone, Copy)]
+struct Text(&'static str);
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("text")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,7 +90,7 @@ impl OpDef for Doubled {
             let elements = cx.target().workspace_bytes as usize / 4 + 1;
             let _ = cx.workspace(elements);
         }
-        let text = if way == Way::DoesNotCompile { BROKEN } else { HEAD };
+        let text = if way == Way::DoesNotCompile { BROKEN } else { self.text.0 };
         let loops = if way == Way::Slow { 100 } else { 0 };
         // In all but two ways no element is odd.
         let (every, odd) = match way {
@@ -111,7 +122,7 @@ const SHAPE: [usize; 2] = [300, 333];
 fn graph(careless: bool) -> Graph {
     let graph = Graph::new();
     let x = graph.feed("x", TensorDesc::f32(SHAPE));
-    graph.output("y", graph.apply1(Doubled { way: None, careless }, &[x]));
+    graph.output("y", graph.apply1(Doubled { way: None, careless, text: Text(HEAD) }, &[x]));
     graph
 }
 
@@ -193,10 +204,34 @@ fn an_entry_for_another_machine_or_lowering_decides_nothing() {
     };
     assert!(!by_rule(machine.clone(), entry.clone()), "its own");
     assert!(by_rule(Machine { kernels: "0".repeat(16), ..machine.clone() }, entry.clone()), "other kernels");
+    assert!(by_rule(Machine { checked: !machine.checked, ..machine.clone() }, entry.clone()), "other checks");
     assert!(by_rule(Machine { driver: "another".to_string(), ..machine.clone() }, entry.clone()), "another driver");
     let mut lowered = entry.clone();
     lowered.lowering = "0".repeat(16);
     assert!(by_rule(machine, lowered), "lowered otherwise");
+}
+
+/// An operation's own kernel may be edited while everything in Rust stays as it is.
+#[test]
+fn an_entry_for_another_text_of_the_kernel_decides_nothing() {
+    let device = device(&DeviceOptions::default());
+    let table = compile(&device, &graph(true), LONG, &Table::default()).tuned().table(&device);
+    let edited = format!("// Edited.\n{HEAD}").leak();
+    for (text, known) in [(HEAD, 1), (edited, 0)] {
+        let graph = Graph::new();
+        let x = graph.feed("x", TensorDesc::f32(SHAPE));
+        graph.output("y", graph.apply1(Doubled { way: None, careless: true, text: Text(text) }, &[x]));
+        let plan = compile(&device, &graph, Duration::ZERO, &table);
+        assert_eq!(plan.tuned().from_table, known, "{}", plan.dump());
+    }
+}
+
+/// Two plans that share a budget: the second one has what the first one left.
+#[test]
+fn what_is_left_of_a_budget_is_never_more_than_it_was() {
+    let report = wgrad_tensor::tune::TuneReport { seconds: 3.0, ..Default::default() };
+    let rest = |seconds| report.rest(Duration::from_secs(seconds));
+    assert_eq!((rest(0), rest(2), rest(5)), (Duration::ZERO, Duration::ZERO, Duration::from_secs(2)));
 }
 
 #[test]
@@ -214,7 +249,7 @@ fn a_budget_that_is_used_up_leaves_the_rules() {
     let graph = Graph::new();
     for i in 0..400 {
         let x = graph.feed(&format!("x{i}"), TensorDesc::f32([1000, i + 1]));
-        graph.output(&format!("y{i}"), graph.apply1(Doubled { way: None, careless: true }, &[x]));
+        graph.output(&format!("y{i}"), graph.apply1(Doubled { way: None, careless: true, text: Text(HEAD) }, &[x]));
     }
     let begun = Instant::now();
     let plan = compile(&device, &graph, Duration::from_millis(200), &Table::default());

@@ -118,6 +118,7 @@ mod tests {
             tier: "base".into(),
             subgroup_size: 32,
             workspace_bytes: 1 << 20,
+            checked: false,
             kernels: "0".into(),
         };
         let ms = BTreeMap::from([("direct".to_string(), 1.0)]);

@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(comparison.regressions().collect::<Vec<_>>(), [before[1].key()]);
         let text = comparison.to_string();
         for part in [
-            "1.110  b, batch 8, implicit, tier cpu, f32  (10.000 to 11.100 ms)",
+            "1.110  b, batch 8, implicit, tier cpu, f32, device clock  (10.000 to 11.100 ms)",
             "0.500  c",
             "in the baseline only: gone",
             "not in the baseline: new",
@@ -90,11 +90,13 @@ mod tests {
     }
 
     #[test]
-    fn tiers_batches_and_devices_are_told_apart() {
+    fn rows_of_other_conditions_are_told_apart() {
         let base = Row { tier: "base".to_string(), ..row("a", 1.0) };
         let batch = Row { batch: Some(32), ..row("a", 1.0) };
-        let comparison = compare(&[row("a", 1.0)], &[base, batch], 0.1);
-        assert_eq!((comparison.pairs.len(), comparison.new.len(), comparison.gone.len()), (0, 2, 1));
+        let clock = Row { clock: "wall".to_string(), ..row("a", 1.0) };
+        let memory = Row { memory_mib: Some(64), ..row("a", 1.0) };
+        let comparison = compare(&[row("a", 1.0)], &[base, batch, clock, memory], 0.1);
+        assert_eq!((comparison.pairs.len(), comparison.new.len(), comparison.gone.len()), (0, 4, 1));
         let other = Row { adapter: "GPU".to_string(), ..row("a", 1.0) };
         let text = compare(&[row("a", 1.0)], &[other], 0.1).to_string();
         assert!(text.contains("not the same device: llvmpipe (Mesa) then, GPU (Mesa) now"), "{text}");

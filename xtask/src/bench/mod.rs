@@ -80,7 +80,7 @@ enum What {
     Nets(NetArgs),
     /// The adapter's own peak rates: multiply-adds and copies
     Peaks,
-    /// A report about this adapter to paste into an issue; half a minute without a GPU
+    /// A report about this adapter to paste into an issue; about a minute on two cores without a GPU
     Report,
 }
 

@@ -4,12 +4,13 @@ use super::Bench;
 use super::measure::{Clock, Time};
 use super::output::WRONG;
 use super::row::Row;
+use crate::setting::Setting;
 use anyhow::{Context, Result, bail};
 use std::collections::VecDeque;
 use std::time::Instant;
 use wgrad::layers::models;
 use wgrad::tensor::{CompileOptions, Device, DeviceOptions, Feed, Params};
-use wgrad::trainer::{Precision, SgdConfig, StepOptions, TrainStep};
+use wgrad::trainer::{Precision, TrainStep};
 
 /// What is timed where nobody asks for anything else.
 const DEFAULT: [&str; 6] = ["resnet20", "resnet9", "alexnet", "vgg16", "resnet18", "resnet50"];
@@ -42,14 +43,6 @@ fn known(name: &str) -> Result<String, String> {
     }
 }
 
-/// What a training step is timed on.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Setting {
-    batch: usize,
-    size: usize,
-    classes: usize,
-}
-
 /// A network's usual setting; a software adapter gets less of the large ones than they were made for.
 fn setting(name: &str, is_software: bool) -> Setting {
     let large = models::IMAGENET_NAMES.contains(&name);
@@ -77,6 +70,7 @@ pub(super) fn run(bench: &Bench, options: &DeviceOptions, batch: Option<usize>, 
             name: name.to_string(),
             batch: Some(setting.batch),
             size: Some(setting.size),
+            memory_mib: args.memory,
             dtype: args.precision.name().to_string(),
             clock: Clock::Wall.name().to_string(),
             ..bench.row()
@@ -92,26 +86,13 @@ pub(super) fn run(bench: &Bench, options: &DeviceOptions, batch: Option<usize>, 
 /// every kernel is compiled.
 fn step(bench: &Bench, options: &DeviceOptions, name: &str, setting: Setting, args: &NetArgs, row: Row) -> Result<Row> {
     let started = Instant::now();
-    let Setting { batch, size, classes } = setting;
     let device = Device::open(options)?;
-    let model = models::by_name(name, 3, classes).context("no such model")?;
+    let model = models::by_name(name, 3, setting.classes).context("no such model")?;
     let mut params = Params::with_weights(&device, 1, args.precision.weights);
-    let options = StepOptions {
-        batch_size: batch,
-        channels: 3,
-        height: size,
-        width: size,
-        mean: [0.5; 3],
-        std: [0.25; 3],
-        label_smoothing: 0.0,
-        sgd: SgdConfig { momentum: 0.9, weight_decay: 1e-4, ..SgdConfig::default() },
-        logits: false,
-        precision: args.precision,
-        compile: CompileOptions { temporary_bytes: args.memory.map(|mib| mib << 20), ..CompileOptions::default() },
-    };
+    let compile = CompileOptions { temporary_bytes: args.memory.map(|mib| mib << 20), ..CompileOptions::default() };
+    let options = setting.options(args.precision, compile);
     let mut step = TrainStep::new(&device, &mut params, &model, &options)?;
-    let pixels: Vec<u32> = (0..(batch * size * size) as u32).map(|i| i.wrapping_mul(0x9e37_79b9) >> 8).collect();
-    let labels: Vec<u32> = (0..batch).map(|i| (i % classes) as u32).collect();
+    let (pixels, labels) = (setting.pixels(), setting.labels());
     let ticket = step.run(&pixels, &labels, 0.001)?;
     let mut loss = step.read(ticket)?.loss;
     let first_step_ms = started.elapsed().as_secs_f64() * 1e3;
@@ -149,7 +130,7 @@ fn step(bench: &Bench, options: &DeviceOptions, name: &str, setting: Setting, ar
         ms: Some(time.ms),
         ms_min: Some(time.least),
         ms_max: Some(time.most),
-        images_per_s: Some(batch as f64 / time.ms * 1e3),
+        images_per_s: Some(setting.batch as f64 / time.ms * 1e3),
         gflops: Some(gflops),
         fma_percent: bench.peaks.map(|peaks| 100.0 * gflops / peaks.fma_gflops),
         first_step_ms: Some(first_step_ms),

@@ -10,7 +10,7 @@ use wgrad::tensor::error::mib;
 use wgrad::tensor::{AdapterInfo, DeviceOptions, ops::Target};
 use wgrad::trainer::Precision;
 
-/// What the report times, by the beginning of its name, on a batch of 8: few enough for a minute without a GPU.
+/// What the report times, by the beginning of its name, on a batch of 8: few enough for a report in a moment.
 const CHOSEN: [&str; 7] = [
     "gemm 1024x1024x1024",
     "gemm 4096x4096x4096",

@@ -19,6 +19,8 @@ pub(super) struct Row {
     pub(super) batch: Option<usize>,
     /// Height and width of a network's images, in pixels.
     pub(super) size: Option<usize>,
+    /// Most MiB for a network's activations; `null` for as much as it takes.
+    pub(super) memory_mib: Option<u64>,
     /// Median.
     pub(super) ms: Option<f64>,
     /// Least and most: the spread.
@@ -53,16 +55,18 @@ impl Row {
     /// What a row of another run is recognised by.
     pub(super) fn key(&self) -> String {
         let mut key = self.label();
-        key.push_str(&format!(", tier {}, {}", self.tier, self.dtype));
+        key.push_str(&format!(", tier {}, {}, {} clock", self.tier, self.dtype, self.clock));
         key
     }
 
-    /// Name, size, batch and algorithm.
+    /// Name, size, batch, memory and algorithm.
     pub(super) fn label(&self) -> String {
         let size = self.size.map(|size| format!(" {size} px"));
         let batch = self.batch.map(|batch| format!(", batch {batch}"));
+        let memory = self.memory_mib.map(|mib| format!(", at most {mib} MiB"));
         let algo = if self.algo.is_empty() { String::new() } else { format!(", {}", self.algo) };
-        format!("{}{}{}{algo}", self.name, size.unwrap_or_default(), batch.unwrap_or_default())
+        let [size, batch, memory] = [size, batch, memory].map(Option::unwrap_or_default);
+        format!("{}{size}{batch}{memory}{algo}", self.name)
     }
 
     pub(super) fn json(&self) -> Result<String> {
@@ -152,7 +156,9 @@ pub(super) mod tests {
         let line = row.json().unwrap();
         assert!(!line.contains('\n'));
         let object: serde_json::Value = serde_json::from_str(&line).unwrap();
-        for field in ["name", "algo", "tier", "dtype", "batch", "ms", "gflops", "images_per_s", "max_err"] {
+        for field in
+            ["name", "algo", "tier", "dtype", "batch", "memory_mib", "clock", "ms", "gflops", "images_per_s", "max_err"]
+        {
             assert!(object.get(field).is_some(), "{field}: {line}");
         }
         assert!(object["images_per_s"].is_null());

@@ -168,6 +168,11 @@ impl Device {
         Rc::ptr_eq(&self.inner, &other.inner)
     }
 
+    /// Whether wgrad's own kernels keep the driver-independent checks.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.inner.checked
+    }
+
     /// Whether the device can time dispatches.
     pub fn has_timestamps(&self) -> bool {
         self.inner.timestamps

@@ -179,7 +179,7 @@ impl<'g> Timeline<'g> {
     /// The results to keep when the early nodes are cut into about `count` segments: those that cross a cut on their way
     /// to an early node, and all of the last segment, which the backward pass reads first.
     fn segments(&self, count: usize) -> HashSet<TensorId> {
-        let bytes = |early: &Early| self.graph.desc(early.id).size_bytes() as u64;
+        let bytes = |early: &Early| self.graph.desc(early.id).size_bytes();
         let total: u64 = self.early.iter().filter(|early| early.is_used_late).map(bytes).sum();
         let crosses = |early: &Early, cut: usize| early.node < cut && cut <= early.last_early_use;
         let width = |cut: usize| self.early.iter().filter(|early| crosses(early, cut)).map(bytes).sum::<u64>();

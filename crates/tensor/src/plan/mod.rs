@@ -89,5 +89,5 @@ pub fn fit(data: GraphData, store: &StoreLayout, target: Target, options: &Compi
     if found.bytes > budget_bytes {
         return Err(Error::Usage(UsageError::Budget { budget_bytes, least_bytes: found.bytes }));
     }
-    Ok(schedule::schedule(&found.graph).map_err(Error::Shape)?)
+    schedule::schedule(&found.graph).map_err(Error::Shape)
 }

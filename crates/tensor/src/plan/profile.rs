@@ -96,8 +96,9 @@ impl Plan {
         }
         Ok(Profile { rows })
     }
+
     /// Milliseconds that the dispatches of one node take, run `repeats` times in a row on whatever their operands hold: by the
-    /// device's clock where it has one, else by the wall's, submission and waiting included.
+    /// device's clock where it has one that runs, else by the wall's, submission and waiting included.
     pub(crate) fn node_ms(&self, node: usize, repeats: u32) -> Result<f64> {
         let clock = if self.device.has_timestamps() { Some(Clock::new(&self.device, 2)?) } else { None };
         let mut encoder = self.device.wgpu().create_command_encoder(&Default::default());
@@ -115,12 +116,15 @@ impl Plan {
         self.device.queue().submit([encoder.finish()]);
         self.device.wait()?;
         let wall_ms = begun.elapsed().as_secs_f64() * 1e3;
-        let ms = match clock {
-            Some(clock) => clock.read(&self.device)?[0],
-            None => wall_ms,
-        };
-        Ok(ms / f64::from(repeats))
+        let device_ms = clock.map(|clock| clock.read(&self.device)).transpose()?.map(|ms| ms[0]);
+        Ok(believed_ms(device_ms, wall_ms) / f64::from(repeats))
     }
+}
+
+/// The device's time, unless it is nothing at all: then the driver counts nothing, and the wall's stands in, so that no kernel
+/// seems to take no time.
+fn believed_ms(device_ms: Option<f64>, wall_ms: f64) -> f64 {
+    device_ms.filter(|&ms| ms > 0.0).unwrap_or(wall_ms)
 }
 
 /// Timestamp queries in pairs, before and after a pass, with the buffers that bring them back.
@@ -177,5 +181,18 @@ impl Clock {
         }
         let period = f64::from(device.timestamp_period_ns());
         Ok(times.chunks_exact(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 * period / 1e6).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::believed_ms;
+
+    #[test]
+    fn a_clock_that_stands_still_is_no_clock() {
+        assert_eq!(believed_ms(Some(2.0), 3.0), 2.0);
+        for none in [Some(0.0), Some(f64::NAN), None] {
+            assert_eq!(believed_ms(none, 3.0), 3.0, "{none:?}");
+        }
     }
 }

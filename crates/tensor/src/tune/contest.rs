@@ -11,7 +11,7 @@ use crate::params::Params;
 use crate::passes::select::Work;
 use crate::philox::{Stream, purpose};
 use crate::plan::{CompileOptions, Feed, Plan};
-use crate::shape::TensorDesc;
+use crate::shape::{Shape, TensorDesc};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::rc::Rc;
@@ -59,13 +59,6 @@ pub enum Outcome {
 }
 
 impl Trial {
-    fn error(&self) -> f64 {
-        match self.outcome {
-            Outcome::Timed { error, .. } => error,
-            Outcome::Skipped(_) => f64::NAN,
-        }
-    }
-
     /// Milliseconds, if it was timed.
     pub fn ms(&self) -> Option<f64> {
         match self.outcome {
@@ -124,8 +117,9 @@ impl fmt::Display for Contest {
 /// of a million makes about 4e-4.
 const TOLERANCE: f64 = 2e-4;
 
-/// Elements that are compared with f64, and the products that they may take together.
+/// Elements that are compared with f64, and the products that they may take together. Two are compared whatever they take.
 const SAMPLES: usize = 64;
+const FEWEST_SAMPLES: usize = 2;
 const MOST_PRODUCTS: f64 = 4e6;
 
 /// What is to replace the rules' choice, or another that came before, must be this much faster: no choice by noise.
@@ -159,23 +153,26 @@ pub(super) fn hold(device: &Device, work: &Work, deadline: Instant) -> Result<Op
             Ok(subject) => subject.round_ms().map(|ms| Ok((subject, ms))),
             Err(why) => Ok(Err(why)),
         });
-        let outcome = match look {
-            Ok(Ok((subject, ms))) => {
+        let outcome = match unless_lost(look)?.flatten() {
+            Ok((subject, ms)) => {
                 let error = subject.error;
                 subjects.push((i, subject));
                 Outcome::Timed { ms, error }
             }
-            Ok(Err(why)) => Outcome::Skipped(why),
-            Err(error @ Error::Device(DeviceError::Lost(_))) => return Err(error),
-            Err(error) => Outcome::Skipped(error.to_string()),
+            Err(why) => Outcome::Skipped(why),
         };
         trials.push(Trial { name: candidate.name, outcome });
     }
     let best = trials.iter().filter_map(Trial::ms).fold(f64::INFINITY, f64::min);
     subjects.retain(|(i, _)| trials[*i].ms().is_some_and(|ms| ms <= HOPELESS * best));
-    for (i, ms) in in_turns(&subjects, deadline)? {
-        trials[i].outcome = Outcome::Timed { ms, error: trials[i].error() };
+    let times = in_turns(subjects.len(), deadline, |subject| subjects[subject].1.round_ms())?;
+    for ((i, subject), median) in subjects.iter().zip(times) {
+        trials[*i].outcome = match median {
+            Ok(ms) => Outcome::Timed { ms, error: subject.error },
+            Err(why) => Outcome::Skipped(why),
+        };
     }
+    subjects.retain(|(i, _)| trials[*i].ms().is_some());
     let least = |best: Option<usize>, (i, _): &(usize, Subject)| match best.and_then(|best| trials[best].ms()) {
         Some(ms) if trials[*i].ms().is_none_or(|ours| ours >= MARGIN * ms) => best,
         _ => Some(*i),
@@ -191,22 +188,39 @@ pub(super) fn hold(device: &Device, work: &Work, deadline: Instant) -> Result<Op
     }))
 }
 
-/// Median milliseconds of each subject, timed in turns, so that a busy moment hits all of them; fewer rounds when time is up.
-fn in_turns(subjects: &[(usize, Subject)], deadline: Instant) -> Result<Vec<(usize, f64)>> {
-    let mut times: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
+/// What went wrong with one candidate is a reason to skip it; a lost device is the end for all of them.
+fn unless_lost<T>(result: Result<T>) -> Result<Result<T, String>> {
+    match result {
+        Err(error @ Error::Device(DeviceError::Lost(_))) => Err(error),
+        other => Ok(other.map_err(|error| error.to_string())),
+    }
+}
+
+/// Median milliseconds of each of so many subjects, or why it has none. They are timed in turns, so that a busy moment hits
+/// all of them; fewer rounds when time is up.
+fn in_turns(
+    subjects: usize,
+    deadline: Instant,
+    round_ms: impl Fn(usize) -> Result<f64>,
+) -> Result<Vec<Result<f64, String>>> {
+    let mut times: Vec<Result<Vec<f64>, String>> = vec![Ok(Vec::new()); subjects];
     for round in 0..ROUNDS {
         if round > 0 && Instant::now() >= deadline {
             break;
         }
-        for ((_, subject), times) in subjects.iter().zip(&mut times) {
-            times.push(subject.round_ms()?);
+        for (subject, times) in times.iter_mut().enumerate() {
+            let Ok(rounds) = times else { continue };
+            match unless_lost(round_ms(subject))? {
+                Ok(ms) => rounds.push(ms),
+                Err(why) => *times = Err(why),
+            }
         }
     }
     let median = |mut times: Vec<f64>| {
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     };
-    Ok(subjects.iter().zip(times).map(|((i, _), times)| (*i, median(times))).collect())
+    Ok(times.into_iter().map(|times| times.map(median)).collect())
 }
 
 /// A graph of one operation on parameters `x0`, `x1`, …, and the number of its node.
@@ -304,22 +318,29 @@ impl Ring<'_> {
     }
 }
 
-/// Elements of the result to compare, with their values in f64: the corners of the result, where borders and last chunks
-/// show, and others at random.
-fn samples(work: &Work) -> (Vec<usize>, Vec<f64>) {
-    let (shape, count) = (work.y[0].shape, work.y[0].shape.numel());
+/// Elements of a result to compare, each of which takes so many products: its corners, where borders and last chunks show, the
+/// first and the last element before the others, and more at random where they are cheap.
+fn sampled(shape: Shape, products: f64) -> Vec<usize> {
+    let wanted = ((MOST_PRODUCTS / products.max(1.0)) as usize).clamp(FEWEST_SAMPLES, SAMPLES);
+    let corners = 1usize << shape.rank();
     let mut at: BTreeSet<usize> = BTreeSet::new();
-    for corner in 0..1usize << shape.rank() {
+    for i in 0..corners.min(wanted) {
+        // Opposite corners follow each other.
+        let corner = if i % 2 == 0 { i / 2 } else { corners - 1 - i / 2 };
         let ends = shape.dims().iter().enumerate();
         at.insert(ends.fold(0, |at, (i, &extent)| at * extent + (corner >> i & 1) * (extent - 1)));
     }
-    let per_element = (work.op.cost(&work.x, &work.y).flops / 2.0 / count as f64).max(1.0);
-    let wanted = ((MOST_PRODUCTS / per_element) as usize).clamp(at.len(), SAMPLES.max(at.len()));
     let mut random = Stream::new(SEED, purpose::INIT, 0, u32::MAX);
     for _ in at.len()..wanted {
-        at.insert(random.below(count as u32) as usize);
+        at.insert(random.below(shape.numel() as u32) as usize);
     }
-    let at: Vec<usize> = at.into_iter().collect();
+    at.into_iter().collect()
+}
+
+/// Elements of the result to compare, with their values in f64.
+fn samples(work: &Work) -> (Vec<usize>, Vec<f64>) {
+    let (shape, count) = (work.y[0].shape, work.y[0].shape.numel());
+    let at = sampled(shape, work.op.cost(&work.x, &work.y).flops / 2.0 / count as f64);
     let init = Init::Uniform { bound: 1.0 };
     let fill =
         |(i, desc): (usize, &TensorDesc)| FillWith { shape: desc.shape, init, seed: SEED, stream: fnv1a(&name(i)) };
@@ -356,5 +377,41 @@ impl Subject {
 
     fn round_ms(&self) -> Result<f64> {
         self.plan.node_ms(0, self.repeats)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn fewer_corners_are_compared_where_they_are_dear() {
+        let shape = Shape::from([64, 32, 3, 3]);
+        let last = shape.numel() - 1;
+        // The filter gradient of 3x3 filters for 256 images of 56x56 and of 112x112 pixels.
+        for (products, count) in [(256.0 * 56.0 * 56.0, 4), (256.0 * 112.0 * 112.0, 2), (1e12, 2)] {
+            let at = sampled(shape, products);
+            assert_eq!((at.len(), at[0], at[at.len() - 1]), (count, 0, last), "{products}");
+        }
+        let cheap = sampled(shape, 10.0);
+        assert!(cheap.len() > 16 && cheap.len() <= SAMPLES, "{}", cheap.len());
+        for corner in [0, 2, 8, 31 * 9, 31 * 9 + 8, 63 * 32 * 9, last] {
+            assert!(cheap.contains(&corner), "{corner}");
+        }
+        assert_eq!(sampled(Shape::from([1]), 1e12), [0]);
+    }
+
+    #[test]
+    fn a_candidate_that_fails_between_rounds_is_skipped_and_a_lost_device_ends_all() {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let refused =
+            || DeviceError::Refused { what: "a submission".to_string(), message: "out of memory".to_string() };
+        let one_fails = |subject| if subject == 1 { Err(refused().into()) } else { Ok(subject as f64 + 1.0) };
+        let times = in_turns(3, deadline, one_fails).expect("the others go on");
+        assert_eq!((&times[0], &times[2]), (&Ok(1.0), &Ok(3.0)));
+        assert!(times[1].as_ref().is_err_and(|why| why.contains("out of memory")), "{times:?}");
+        let lost = |_| Err(DeviceError::Lost("unplugged".to_string()).into());
+        assert!(matches!(in_turns(3, deadline, lost), Err(Error::Device(DeviceError::Lost(_)))));
     }
 }

@@ -16,7 +16,7 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::graph::GraphData;
 use crate::kernel;
-use crate::ops::{Lower, Target};
+use crate::ops::{Dispatch, Lower, Target};
 use crate::passes::select::{Choices, Timing, Why, Work, select, works};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -66,6 +66,11 @@ impl TuneReport {
         table
     }
 
+    /// What is left of `budget`, for the next plan that shares it.
+    pub fn rest(&self, budget: Duration) -> Duration {
+        budget.saturating_sub(Duration::try_from_secs_f64(self.seconds).unwrap_or(Duration::MAX))
+    }
+
     /// One line of sums.
     pub fn summary(&self) -> String {
         let (count, seconds) = (self.contests.len(), self.seconds);
@@ -96,6 +101,7 @@ impl Machine {
             tier: target.tier.name().to_string(),
             subgroup_size: target.subgroup_size,
             workspace_bytes: target.workspace_bytes,
+            checked: device.is_checked(),
             kernels: format!("{:016x}", fnv1a(kernel::texts())),
         }
     }
@@ -143,7 +149,7 @@ impl Entry {
 }
 
 /// Hash of the dispatches of all candidates: tiles, grids and variants are decided in Rust, where the hash of the kernels'
-/// texts sees no change. A new candidate changes it, too.
+/// texts sees no change. A new candidate changes it, too, and so does the text of a kernel that an operation brought along.
 fn lowering(work: &Work, target: Target) -> String {
     let mut parts = Vec::new();
     for candidate in &work.candidates {
@@ -152,8 +158,10 @@ fn lowering(work: &Work, target: Target) -> String {
         let mut lower = Lower::new(&graph, node, target, &flat, 0);
         candidate.op.lower(&mut lower);
         parts.push(candidate.name.to_string());
-        let launch = |d: &crate::ops::Dispatch| format!("{} {:?} {:?} {:?}", d.kernel, d.bindings, d.args, d.grid);
-        parts.extend(lower.dispatches.iter().map(launch));
+        for Dispatch { kernel, bindings, args, grid, .. } in &lower.dispatches {
+            parts.push(format!("{kernel} {bindings:?} {args:?} {grid:?}"));
+            parts.extend(kernel.text().filter(|_| !kernel.is_builtin()).map(str::to_string));
+        }
     }
     format!("{:016x}", fnv1a(parts.iter().map(String::as_str)))
 }

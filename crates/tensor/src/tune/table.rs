@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 const FORMAT: &str = "wgrad tuning table";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What measurements are good for: a change of any of these makes other ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub struct Machine {
     pub subgroup_size: u32,
     /// Bytes that one workspace might take.
     pub workspace_bytes: u64,
+    /// Whether wgrad's own kernels kept the driver-independent bounds and loop checks.
+    pub checked: bool,
     /// Hash of the text of all kernels.
     pub kernels: String,
 }
@@ -57,7 +59,7 @@ pub enum TableError {
     #[error("this is no tuning table: wanted a file that says \"format\": {FORMAT:?}; name another")]
     Foreign,
     /// A table of another version.
-    #[error("this tuning table has version {0}, wanted {VERSION}; use another file for this wgrad")]
+    #[error("this tuning table has version {0}, wanted {VERSION}; delete the file to tune anew, or name another")]
     Version(u32),
 }
 
@@ -165,6 +167,7 @@ mod tests {
             tier: "base".to_string(),
             subgroup_size: 32,
             workspace_bytes: 64 << 20,
+            checked: false,
             kernels: "0123456789abcdef".to_string(),
         }
     }
@@ -203,7 +206,7 @@ mod tests {
         assert!(matches!(parse(&text.replace("\"ms\"", "\"minutes\"")), TableError::Damaged(_)));
         let untimed = text.replace("\"algorithm\": \"fft\"", "\"algorithm\": \"abacus\"");
         assert!(parse(&untimed).to_string().contains("not timed"));
-        assert_eq!(parse(&text.replace("\"version\": 1", "\"version\": 2")), TableError::Version(2));
+        assert_eq!(parse(&text.replace("\"version\": 2", "\"version\": 1")), TableError::Version(1));
         for foreign in ["{}", "[]", "3", "{\"format\": \"shopping list\", \"version\": 1}"] {
             assert_eq!(parse(foreign), TableError::Foreign, "{foreign}");
         }
@@ -220,6 +223,7 @@ mod tests {
             Machine { tier: "cpu".to_string(), ..own.clone() },
             Machine { subgroup_size: 8, ..own.clone() },
             Machine { workspace_bytes: 1 << 20, ..own.clone() },
+            Machine { checked: true, ..own.clone() },
             Machine { kernels: "0".to_string(), ..own },
         ];
         for other in others {

@@ -360,7 +360,7 @@ impl Trainer {
         if self.eval_batch_size == Some(0) {
             return Err(TrainError::setting("eval batch size", "at least 1", 0));
         }
-        self.step_options(self.batch_size).check()?;
+        self.step_options(self.batch_size, Duration::ZERO).check()?;
         self.schedule.check()?;
         train.check()?;
         test.check()?;
@@ -381,8 +381,8 @@ impl Trainer {
         self.output.check()
     }
 
-    fn step_options(&self, batch_size: usize) -> StepOptions {
-        let tuning = self.tuning.tuning(self.tune);
+    fn step_options(&self, batch_size: usize, tune: Duration) -> StepOptions {
+        let tuning = self.tuning.tuning(tune);
         StepOptions {
             label_smoothing: self.label_smoothing,
             sgd: self.sgd,

@@ -38,9 +38,11 @@ impl Trainer {
         };
         let mut params = Params::with_weights(&device, self.seed, self.precision.weights);
         let eval_batch = self.eval_batch_size.unwrap_or(self.batch_size).min(self.data.test.len());
-        let train = TrainStep::new(&device, &mut params, &*self.model, &self.step_options(self.batch_size))?;
+        let options = self.step_options(self.batch_size, self.tune);
+        let train = TrainStep::new(&device, &mut params, &*self.model, &options)?;
         self.tuning.keep(train.plan())?;
-        let eval = EvalStep::new(&device, &mut params, &*self.model, &self.step_options(eval_batch))?;
+        let rest = train.plan().tuned().rest(self.tune);
+        let eval = EvalStep::new(&device, &mut params, &*self.model, &self.step_options(eval_batch, rest))?;
         self.tuning.keep(eval.plan())?;
         let (model, classes) = (train.classes(), self.data.train.classes());
         if model != classes {
