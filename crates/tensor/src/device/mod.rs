@@ -134,6 +134,7 @@ impl Device {
             .min(largest_binding & !15),
             max_binding_bytes: largest_binding & !15,
             binding_align_bytes: u64::from(required.min_storage_buffer_offset_alignment.max(256)),
+            checked: options.checked,
         };
         let timestamps = features.contains(wgpu::Features::TIMESTAMP_QUERY);
         let inner = Inner {

@@ -41,6 +41,8 @@ pub struct Target {
     pub max_binding_bytes: u64,
     /// Required alignment of a binding's start.
     pub binding_align_bytes: u64,
+    /// Whether kernels run with injected checks, which make large unrolled tiles slow to compile.
+    pub checked: bool,
 }
 
 impl Default for Target {
@@ -53,6 +55,7 @@ impl Default for Target {
             workspace_bytes: 64 << 20,
             max_binding_bytes: 128 << 20,
             binding_align_bytes: 256,
+            checked: false,
         }
     }
 }

@@ -76,7 +76,7 @@ impl ConvAlgo {
             ConvAlgo::Implicit => {
                 target.tier == Tier::Cpu && channels_by_four && (pass == ConvPass::Forward || filters_by_four)
             }
-            ConvAlgo::Direct | ConvAlgo::Depthwise => self.direct(g, pass, target.tier).is_some(),
+            ConvAlgo::Direct | ConvAlgo::Depthwise => self.direct(g, pass, target).is_some(),
             ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4 => {
                 self.winograd(g).is_some_and(|f| 4 * f.filter_elements(g) as u64 <= target.workspace_bytes)
             }
@@ -85,10 +85,10 @@ impl ConvAlgo {
     }
 
     /// The tiles of a direct algorithm that applies to this pass.
-    pub(super) fn direct(self, g: &Geometry, pass: ConvPass, tier: Tier) -> Option<Direct> {
+    pub(super) fn direct(self, g: &Geometry, pass: ConvPass, target: &Target) -> Option<Direct> {
         match self {
-            ConvAlgo::Direct => Direct::new(g, pass, false, tier),
-            ConvAlgo::Depthwise => Direct::new(g, pass, true, tier),
+            ConvAlgo::Direct => Direct::new(g, pass, false, target),
+            ConvAlgo::Depthwise => Direct::new(g, pass, true, target),
             _ => None,
         }
     }

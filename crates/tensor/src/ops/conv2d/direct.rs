@@ -4,7 +4,7 @@
 use super::lower::{PART_PIXELS, sum_parts};
 use super::{ConvPass, Geometry};
 use crate::ops::gemm::EpilogueBuffers;
-use crate::ops::{BufId, DispatchBuilder, Lower, Tier};
+use crate::ops::{BufId, DispatchBuilder, Lower, Target, Tier};
 
 /// Filters that are registers of an invocation, with [`Direct::parts`] counted: beyond it they do not stay near the core.
 const LARGEST_MATRICES: usize = 25;
@@ -27,7 +27,7 @@ pub(super) struct Direct {
 
 impl Direct {
     /// The tiles of a pass, if it has few enough channels a group and taps; `depthwise` wants one channel a group.
-    pub(super) fn new(g: &Geometry, pass: ConvPass, depthwise: bool, tier: Tier) -> Option<Direct> {
+    pub(super) fn new(g: &Geometry, pass: ConvPass, depthwise: bool, target: &Target) -> Option<Direct> {
         let parts = match pass {
             ConvPass::Forward if depthwise => 1,
             ConvPass::Forward => g.cg().div_ceil(4),
@@ -40,7 +40,8 @@ impl Direct {
         if depthwise && g.cg() != 1 || g.r * g.s * parts > most {
             return None;
         }
-        let tiles: &[[usize; 2]] = match tier {
+        let tiles: &[[usize; 2]] = match target.tier {
+            _ if target.checked => &[[1, 1]],
             Tier::Base => &[[2, 2], [1, 2], [1, 1]],
             Tier::Cpu => &[[4, 4], [2, 4], [1, 4], [1, 1]],
         };

@@ -33,7 +33,7 @@ pub(super) fn forward(op: &Conv2d, cx: &mut Lower<'_>) {
         }
         ConvAlgo::Implicit => implicit(&g, cx, ConvPass::Forward, (x, w, y), epilogue),
         algo @ (ConvAlgo::Direct | ConvAlgo::Depthwise) => {
-            if let Some(direct) = algo.direct(&g, ConvPass::Forward, cx.tier()) {
+            if let Some(direct) = algo.direct(&g, ConvPass::Forward, &cx.target()) {
                 direct.product(&g, cx, ConvPass::Forward, (x, w, y), epilogue);
             }
         }
@@ -91,7 +91,7 @@ pub(super) fn backward_input(op: &Conv2dBackwardInput, cx: &mut Lower<'_>) {
         }
         algo @ (ConvAlgo::Direct | ConvAlgo::Depthwise) => {
             let epilogue = EpilogueBuffers { residual, ..Default::default() };
-            if let Some(direct) = algo.direct(&g, ConvPass::BackwardInput, cx.tier()) {
+            if let Some(direct) = algo.direct(&g, ConvPass::BackwardInput, &cx.target()) {
                 direct.product(&g, cx, ConvPass::BackwardInput, (dy, w, dx), epilogue);
             }
         }
@@ -128,7 +128,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, cx: &mut Lower<'_>) {
         }
         ConvAlgo::Implicit => implicit_weight(&g, cx, (x, dy, dw)),
         algo @ (ConvAlgo::Direct | ConvAlgo::Depthwise) => {
-            if let Some(direct) = algo.direct(&g, ConvPass::BackwardWeight, cx.tier()) {
+            if let Some(direct) = algo.direct(&g, ConvPass::BackwardWeight, &cx.target()) {
                 direct.filter_gradient(&g, cx, (x, dy, dw));
             }
         }
