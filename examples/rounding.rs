@@ -18,17 +18,17 @@ struct Args {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "f32,mixed-f16,mixed-bf16,bf16-sr,bf16-nearest,f16-sr,f16-nearest,fixed16-sr,fixed16-nearest,dynamic10-sr,dynamic10-nearest"
+        default_value = "f32,mixed-f16,bf16-sr,bf16-nearest,f16-sr,f16-nearest,fixed16-sr,fixed16-nearest,dynamic10-sr"
     )]
     precision: Vec<Precision>,
     /// Runs of each
     #[arg(long, default_value = "3")]
     seeds: u64,
     /// Passes over the training set
-    #[arg(long, default_value = "6")]
+    #[arg(long, default_value = "5")]
     epochs: u32,
     /// Learning rate, constant: small enough that late updates are smaller than half a step of a 16-bit weight
-    #[arg(long, default_value = "0.03")]
+    #[arg(long, default_value = "0.005")]
     lr: f64,
     /// Share of the velocity that is kept; without any, updates are smallest
     #[arg(long, default_value = "0")]
