@@ -202,7 +202,7 @@ impl Graph {
     }
 
     /// [`Graph::sgd`] with gradients of a scaled loss: they are divided by the scale again, and where one of them is infinite or
-    /// NaN the step is skipped as a whole, as [`LossScale`](super::loss_scale::LossScale) says.
+    /// NaN the whole update is skipped, as [`LossScale`](super::loss_scale::LossScale) says.
     ///
     /// # Errors
     /// As [`Graph::sgd`].

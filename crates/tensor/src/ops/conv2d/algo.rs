@@ -107,8 +107,8 @@ impl ConvAlgo {
         // With fewer channels the transforms cost more than the products they save.
         let wide = target.tier == Tier::Cpu && g.c >= 64 && g.k >= 64;
         let winograd = [ConvAlgo::WinogradF4, ConvAlgo::WinogradF2].into_iter().filter(|_| wide);
-        // A matrix product of fewer columns than its narrowest tile wastes most of it. First layers, where the direct forward
-        // pass is ahead of im2col too, stay with im2col until the golden trajectories were measured with the other order of sums.
+        // A matrix product of fewer columns than its narrowest tile wastes most of it. First layers stay with im2col: the direct
+        // forward pass is ahead of it, the filter gradient is not.
         let narrow = g.config.groups > 1 && g.kg() < 16;
         let direct = [ConvAlgo::Depthwise, ConvAlgo::Direct].into_iter().filter(|_| narrow);
         let order = [ConvAlgo::Pointwise].into_iter().chain(winograd).chain(direct);
