@@ -410,12 +410,12 @@ fn checked_kernels_agree_with_the_reference() {
 
 /// Every kernel with all operands and results in 16 bits, as far as it can: what it reads is exact, so only the rounding of
 /// its results may be added to its own error.
-fn kernels_agree_in_storage(tier: Tier, activations: Storage, rounding: Rounding) {
+fn kernels_agree_in_storage(tier: Tier, activations: Storage, rounding: Rounding, wanted: fn(&Case) -> bool) {
     let device = open(tier, false);
     let policy = StoragePolicy { activations, activation_rounding: rounding, ..StoragePolicy::default() };
     let mut failures = Vec::new();
     let mut stored: BTreeMap<&str, bool> = BTreeMap::new();
-    for case in fewer_cases() {
+    for case in fewer_cases().into_iter().filter(wanted) {
         let label = format!("{} {} in {activations}", case.op.name(), case.name);
         let graph = Graph::new();
         let (_, outputs) = trace(&graph, &case, Copied::Nothing);
@@ -449,10 +449,14 @@ fn kernels_agree_in_storage(tier: Tier, activations: Storage, rounding: Rounding
 
 #[test]
 fn kernels_work_in_f16_storage() {
-    kernels_agree_in_storage(Tier::Base, Storage::F16, Rounding::Nearest);
+    kernels_agree_in_storage(Tier::Base, Storage::F16, Rounding::Nearest, |_| true);
 }
 
 #[test]
 fn kernels_work_in_bf16_storage() {
-    kernels_agree_in_storage(Tier::Cpu, Storage::Bf16, Rounding::Stochastic);
+    kernels_agree_in_storage(Tier::Cpu, Storage::Bf16, Rounding::Nearest, |_| true);
+    // Random words make convolutions slow to compile, and are the same for every store.
+    kernels_agree_in_storage(Tier::Cpu, Storage::Bf16, Rounding::Stochastic, |case| {
+        !case.op.name().starts_with("conv2d")
+    });
 }
