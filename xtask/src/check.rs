@@ -16,8 +16,7 @@ fn test_steps(steps: &mut Steps) -> Result<()> {
     steps.step("custom kernel", || example("custom_kernel", &[]))?;
     steps.step("test", || cargo(&["test", "--release", "--workspace"], &[]))?;
     // Mesa's software driver takes its subgroups as wide as it is told to; other drivers do not listen. 8 lanes, its default
-    // on most processors, were tested above.
-    steps.step("subgroups of 4", || subgroup_test("128"))?;
+    // on most processors, were tested above; for 4 it compiles for many minutes.
     steps.step("subgroups of 16", || subgroup_test("512"))
 }
 

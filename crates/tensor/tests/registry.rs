@@ -264,10 +264,17 @@ fn compare(label: &str, dtype: DType, got: &[u32], want: &[f64], tolerance: f64)
         .then(|| format!("{label} element {at}: got {got} want {want}, differs by {difference:e}, allowed {allowed:e}"))
 }
 
+/// Whether a case's kernels ask other lanes. Direct convolutions do not, and take a driver with wide vectors minutes to compile.
+fn asks_its_neighbours(case: &Case) -> bool {
+    ["direct", "depthwise", "group"].iter().all(|word| !case.name.contains(word))
+}
+
 fn kernels_agree_with_reference(tier: Tier, checked: bool) {
+    // How `cargo xtask test` gives Mesa's software driver subgroups of another size.
+    let other_subgroups = std::env::var_os("LP_NATIVE_VECTOR_WIDTH").is_some();
     let device = open(tier, checked);
     let mut failures = Vec::new();
-    for case in cases() {
+    for case in cases().into_iter().filter(|case| !other_subgroups || asks_its_neighbours(case)) {
         let label = format!("{} {}", case.op.name(), case.name);
         let graph = Graph::new();
         let (_, outputs) = trace(&graph, &case, Copied::Nothing);
