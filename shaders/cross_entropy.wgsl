@@ -14,14 +14,14 @@ struct Args { rows: u32, columns: u32, smoothing: f32 }
 @group(0) @binding(3) var<storage, read_write> loss: array<f32>;
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_id) lid: vec3u) {
-  let row = row_of(wid.y * nwg.x + wid.x, lid.x);
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, lane: Lane) {
+  let row = row_of(wid.y * nwg.x + wid.x, lane.index);
   // Rows past the end repeat the last one, so that every lane reaches every barrier.
   let base = min(row, args.rows - 1u) * args.columns;
-  let first = first_column(lid.x);
+  let first = first_column(lane.index);
   var r_max = logits[base];
   for (var k = first; k < args.columns; k += COLUMN_STEP) { r_max = max(r_max, logits[base + k]); }
-  let highest = row_max(lid.x, r_max);
+  let highest = tree_max(lane, r_max);
   var r_exp = 0.0;
   var r_sum = 0.0;
   for (var k = first; k < args.columns; k += COLUMN_STEP) {
@@ -29,8 +29,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     r_exp += exp(z);
     r_sum += z;
   }
-  let total = row_sum(lid.x, r_exp);
-  let sum = row_sum(lid.x, r_sum);
+  let total = tree_sum(lane, r_exp);
+  let sum = tree_sum(lane, r_sum);
   if (row >= args.rows || first > 0u) { return; }
   let label = labels[row];
   if (label == 0xffffffffu) {

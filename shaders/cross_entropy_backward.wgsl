@@ -15,19 +15,19 @@ struct Args { rows: u32, columns: u32, smoothing: f32 }
 @group(0) @binding(4) var<storage, read_write> dlogits: array<f32>;
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_id) lid: vec3u) {
-  let row = row_of(wid.y * nwg.x + wid.x, lid.x);
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, lane: Lane) {
+  let row = row_of(wid.y * nwg.x + wid.x, lane.index);
   // A row past the end, which no other invocation may see written, is empty.
   let columns = select(0u, args.columns, row < args.rows);
   let base = min(row, args.rows - 1u) * args.columns;
-  let first = first_column(lid.x);
+  let first = first_column(lane.index);
   // The lowest finite number, not the first logit, which another row's invocation may have overwritten.
   var r_max = -3.4e38;
   for (var k = first; k < columns; k += COLUMN_STEP) { r_max = max(r_max, logits[base + k]); }
-  let highest = row_max(lid.x, r_max);
+  let highest = tree_max(lane, r_max);
   var r_exp = 0.0;
   for (var k = first; k < columns; k += COLUMN_STEP) { r_exp += exp(logits[base + k] - highest); }
-  let total = row_sum(lid.x, r_exp);
+  let total = tree_sum(lane, r_exp);
   if (row >= args.rows) { return; }
   let label = labels[row];
   let spread = args.smoothing / f32(args.columns);

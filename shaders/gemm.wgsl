@@ -1,12 +1,16 @@
 // computes: y = act(a b + bias + residual) in f32 for a batch of matrices; with k split, the partial sums of each part
-// source: Goto and van de Geijn 2008 (blocking); CUTLASS (workgroup tile, register tile)
+// source: Goto and van de Geijn 2008 (blocking); the tile is lib/product.wgsl
 // bindings: a [m,k] or [k,m], b [k,n] or [n,k], y [m,n], bias [batch*n], residual like y; rows ld apart
-// grid: (x, y) = tiles of 64x64 outputs folded in two dimensions, z = batch * parts of k
-// cost: 2*m*n*k FLOP; a is read n/64 times, b m/64 times
+// grid: (x, y) = tiles of BM x BN outputs folded in two dimensions, z = batch * parts of k
+// cost: 2*m*n*k FLOP; a is read n/BN times, b m/BM times
+#ifdef F16_TILES
+enable f16;
+#endif
+#ifdef COOPERATIVE
+enable wgpu_cooperative_matrix;
+#endif
 #import epilogue
-override BM: u32 = 64u;
-override BN: u32 = 64u;
-override BK: u32 = 16u;
+#import product
 
 struct Args {
   m: u32, n: u32, k: u32, k_chunk: u32, batch: u32,
@@ -16,97 +20,122 @@ struct Args {
   slope: f32,
 }
 @group(0) @binding(0) var<uniform> args: Args;
+#ifdef A_VECTOR
+@group(0) @binding(1) var<storage, read> a: array<vec4f>;
+#else
 @group(0) @binding(1) var<storage, read> a: array<f32>;
+#endif
+#ifdef B_VECTOR
+@group(0) @binding(2) var<storage, read> b: array<vec4f>;
+#else
 @group(0) @binding(2) var<storage, read> b: array<f32>;
+#endif
 #ifdef Y_VECTOR
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
 #else
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 #endif
 
-// Tiles with k outermost, so that a thread's four rows (columns) are one vec4.
-var<workgroup> s_a: array<vec4f, BK * BM / 4>;
-var<workgroup> s_b: array<vec4f, BK * BN / 4>;
+struct Tile {
+  row0: u32, column0: u32, k_begin: u32, k_end: u32,
+  a_base: u32, b_base: u32, y_base: u32, bias_base: u32,
+}
+// The first of four rows of a, or columns of b.
+struct Lines { first: u32 }
+fn lines_a(tile: Tile, row: u32) -> Lines { return Lines(row); }
+fn lines_b(tile: Tile, column: u32) -> Lines { return Lines(column); }
 
-fn load_a(base: u32, row: u32, p: u32, k_end: u32) -> f32 {
-  if (row >= args.m || p >= k_end) { return 0.0; }
-#ifdef A_TRANSPOSED
-  return a[base + p * args.lda + row];
+// Four neighbours of an operand at `at`, of which the first `count` exist.
+fn line_a(at: u32, count: u32) -> vec4f {
+  if (count == 0u) { return vec4f(0.0); }
+#ifdef A_VECTOR
+  return a[at / 4u];
 #else
-  return a[base + row * args.lda + p];
+  var v = vec4f(a[at], 0.0, 0.0, 0.0);
+  for (var i = 1u; i < count; i++) { v[i] = a[at + i]; }
+  return v;
+#endif
+}
+fn line_b(at: u32, count: u32) -> vec4f {
+  if (count == 0u) { return vec4f(0.0); }
+#ifdef B_VECTOR
+  return b[at / 4u];
+#else
+  var v = vec4f(b[at], 0.0, 0.0, 0.0);
+  for (var i = 1u; i < count; i++) { v[i] = b[at + i]; }
+  return v;
 #endif
 }
 
-fn load_b(base: u32, p: u32, column: u32, k_end: u32) -> f32 {
-  if (column >= args.n || p >= k_end) { return 0.0; }
-#ifdef B_TRANSPOSED
-  return b[base + column * args.ldb + p];
+// How many of four elements from `at` on lie before `end`.
+fn count_of(at: u32, end: u32) -> u32 { return min(4u, max(at, end) - at); }
+
+fn load_a(tile: Tile, lines: Lines, k: u32) -> mat4x4f {
+  var v: mat4x4f;
+#ifdef A_ALONG_K
+  let count = count_of(k, tile.k_end);
+#for j in 4
+  let row{j} = lines.first + {j}u;
+  v[{j}] = line_a(tile.a_base + row{j} * args.lda + k, select(0u, count, row{j} < args.m));
+#endfor
+  return transpose(v);
 #else
-  return b[base + p * args.ldb + column];
+  let count = count_of(lines.first, args.m);
+#for j in 4
+  v[{j}] = line_a(tile.a_base + (k + {j}u) * args.lda + lines.first, select(0u, count, k + {j}u < tile.k_end));
+#endfor
+  return v;
 #endif
 }
 
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_index) t: u32) {
-  let tile = wid.y * nwg.x + wid.x;
-  let member = wid.z % args.batch;
-  let part = wid.z / args.batch;
-  let row0 = (tile / args.tiles_n) * BM;
-  let column0 = (tile % args.tiles_n) * BN;
-  let k_begin = part * args.k_chunk;
-  let k_end = min(args.k, k_begin + args.k_chunk);
-  let a_base = args.a_offset + member * args.a_stride;
-  let b_base = args.b_offset + member * args.b_stride;
+fn load_b(tile: Tile, lines: Lines, k: u32) -> mat4x4f {
+  var v: mat4x4f;
+#ifdef B_ALONG_K
+  let count = count_of(k, tile.k_end);
+#for j in 4
+  let column{j} = lines.first + {j}u;
+  v[{j}] = line_b(tile.b_base + column{j} * args.ldb + k, select(0u, count, column{j} < args.n));
+#endfor
+  return transpose(v);
+#else
+  let count = count_of(lines.first, args.n);
+#for j in 4
+  v[{j}] = line_b(tile.b_base + (k + {j}u) * args.ldb + lines.first, select(0u, count, k + {j}u < tile.k_end));
+#endfor
+  return v;
+#endif
+}
 
-  // 16x16 threads, each with a tile of 4x4 outputs.
-  let tx = t % 16u;
-  let ty = t / 16u;
-  // Loading: the thread's k (lk) and group of four rows or columns (lr) within the tile.
-  let lk = t / 16u;
-  let lr = t % 16u;
-  var acc: array<vec4f, 4>;
-  for (var p0 = k_begin; p0 < k_end; p0 += BK) {
-    let p = p0 + lk;
-    let r = row0 + lr * 4u;
-    let c = column0 + lr * 4u;
-    s_a[lk * (BM / 4u) + lr] = vec4f(load_a(a_base, r, p, k_end), load_a(a_base, r + 1u, p, k_end),
-                                     load_a(a_base, r + 2u, p, k_end), load_a(a_base, r + 3u, p, k_end));
-    s_b[lk * (BN / 4u) + lr] = vec4f(load_b(b_base, p, c, k_end), load_b(b_base, p, c + 1u, k_end),
-                                     load_b(b_base, p, c + 2u, k_end), load_b(b_base, p, c + 3u, k_end));
-    workgroupBarrier();
-    for (var i = 0u; i < BK; i++) {
-      let ra = s_a[i * (BM / 4u) + ty];
-      let rb = s_b[i * (BN / 4u) + tx];
-      acc[0] += ra.x * rb;
-      acc[1] += ra.y * rb;
-      acc[2] += ra.z * rb;
-      acc[3] += ra.w * rb;
-    }
-    workgroupBarrier();
-  }
-
-  let column = column0 + tx * 4u;
-  if (tile / args.tiles_n * BM >= args.m || column >= args.n) { return; }
+fn store(tile: Tile, row: u32, column: u32, value: vec4f) {
+  if (row >= args.m || column >= args.n) { return; }
+  let at = tile.y_base + row * args.ldy + column;
   let count = min(4u, args.n - column);
-  let y_base = args.y_offset + wid.z * args.y_stride;
-  for (var i = 0u; i < 4u; i++) {
-    let row = row0 + ty * 4u + i;
-    if (row >= args.m) { break; }
-    let at = y_base + row * args.ldy + column;
 #ifdef ACCUMULATE
-    let v = acc[i];
 #ifdef Y_VECTOR
-    y[at / 4u] += v;
+  y[at / 4u] += value;
 #else
-    for (var j = 0u; j < count; j++) { y[at + j] += v[j]; }
+  for (var i = 0u; i < count; i++) { y[at + i] += value[i]; }
 #endif
 #else
-    let v = epilogue(acc[i], member * args.n + column, at, count);
+  let v = epilogue(value, tile.bias_base + column, at, count);
 #ifdef Y_VECTOR
-    y[at / 4u] = v;
+  y[at / 4u] = v;
 #else
-    for (var j = 0u; j < count; j++) { y[at + j] = v[j]; }
+  for (var i = 0u; i < count; i++) { y[at + i] = v[i]; }
 #endif
 #endif
-  }
+}
+
+fn tile_of(wid: vec3u, nwg: vec3u) -> Tile {
+  let index = wid.y * nwg.x + wid.x;
+  let member = wid.z % args.batch;
+  let k_begin = wid.z / args.batch * args.k_chunk;
+  return Tile(index / args.tiles_n * BM, index % args.tiles_n * BN, k_begin, min(args.k, k_begin + args.k_chunk),
+              args.a_offset + member * args.a_stride, args.b_offset + member * args.b_stride,
+              args.y_offset + wid.z * args.y_stride, member * args.n);
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, lane: Lane) {
+  product(tile_of(wid, nwg), lane);
 }

@@ -15,21 +15,21 @@ struct Args { rows: u32, columns: u32, k: u32 }
 @group(0) @binding(3) var<storage, read_write> y: array<u32>;
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_id) lid: vec3u) {
-  let row = row_of(wid.y * nwg.x + wid.x, lid.x);
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, lane: Lane) {
+  let row = row_of(wid.y * nwg.x + wid.x, lane.index);
   // Rows past the end repeat the last one, so that every lane reaches every barrier.
   let known = min(row, args.rows - 1u);
   let base = known * args.columns;
   let label = labels[known];
   let wanted = logits[base + min(label, args.columns - 1u)];
-  let first = first_column(lid.x);
+  let first = first_column(lane.index);
   var before = 0u;
   for (var j = first; j < args.columns; j += COLUMN_STEP) {
     let z = logits[base + j];
     before += select(0u, 1u, z > wanted || (z == wanted && j < label));
   }
   // Counts below 2^24 are exact in f32.
-  let total = row_sum(lid.x, f32(before));
+  let total = tree_sum(lane, f32(before));
   if (row >= args.rows || first > 0u) { return; }
   // By bits: a driver may assume that no NaN occurs.
   let is_nan = (bitcast<u32>(wanted) & 0x7fffffffu) > 0x7f800000u;

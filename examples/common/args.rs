@@ -6,7 +6,8 @@
 #![allow(dead_code)]
 
 use anyhow::Context;
-use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use std::fmt::Display;
 use std::io::Write;
 use std::path::PathBuf;
@@ -22,9 +23,9 @@ pub(crate) struct DeviceArgs {
     /// one, a software adapter last]
     #[arg(long)]
     adapter: Option<String>,
-    /// Family of kernels [default: cpu on software adapters, base elsewhere]
-    #[arg(long)]
-    tier: Option<Kernels>,
+    /// Family of kernels [default: cpu on software adapters, elsewhere f16, subgroup or base, the first that the adapter runs]
+    #[arg(long, value_parser = PossibleValuesParser::new(Tier::NAMES).try_map(|name| name.parse::<Tier>()))]
+    tier: Option<Tier>,
 }
 
 /// Trains a network and ends with one line `result {…}` for programs to read.
@@ -78,13 +79,6 @@ pub(crate) struct Args {
     pub(crate) started: Instant,
 }
 
-/// The tiers by name: `base` runs on any GPU, `cpu` is for software adapters.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Kernels {
-    Base,
-    Cpu,
-}
-
 /// Parses the command line; `defaults` are pairs of argument and value. An example with a network of its own gives `model` no
 /// default, and `--help` does not show it.
 pub(crate) fn parse(defaults: &[(&'static str, &'static str)]) -> Args {
@@ -110,11 +104,7 @@ fn cache() -> PathBuf {
 impl DeviceArgs {
     /// Which device to open.
     fn options(&self) -> DeviceOptions {
-        let tier = self.tier.map(|kernels| match kernels {
-            Kernels::Base => Tier::Base,
-            Kernels::Cpu => Tier::Cpu,
-        });
-        DeviceOptions { adapter: self.adapter.clone(), tier, ..DeviceOptions::default() }
+        DeviceOptions { adapter: self.adapter.clone(), tier: self.tier, ..DeviceOptions::default() }
     }
 
     /// Opens the device that was asked for.

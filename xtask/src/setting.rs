@@ -1,7 +1,13 @@
 //! What training steps are timed on: made-up images of a number, a size and classes.
 
-use wgrad::tensor::CompileOptions;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use wgrad::tensor::{CompileOptions, Tier};
 use wgrad::trainer::{Precision, SgdConfig, StepOptions};
+
+/// How a tier is named on the command line.
+pub(crate) fn tier_parser() -> impl TypedValueParser<Value = Tier> {
+    PossibleValuesParser::new(Tier::NAMES).try_map(|name| name.parse::<Tier>())
+}
 
 /// A batch of made-up colour images.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! `cargo xtask tune`: times the algorithms of a model's operations on this adapter and keeps what it found in a table.
 
-use crate::setting::Setting;
+use crate::setting::{Setting, tier_parser};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -35,9 +35,9 @@ pub(crate) struct Args {
     /// Adapter by number or part of its name
     #[arg(long)]
     adapter: Option<String>,
-    /// Kernels: base or cpu [default: as the adapter suggests]
-    #[arg(long, value_parser = ["base", "cpu"])]
-    tier: Option<String>,
+    /// Family of kernels [default: as the adapter suggests]
+    #[arg(long, value_parser = tier_parser())]
+    tier: Option<Tier>,
     /// Time by the wall's clock, as on adapters without timestamp queries
     #[arg(long)]
     wall_clock: bool,
@@ -56,7 +56,7 @@ pub(crate) fn tune(args: &Args) -> Result<()> {
     };
     let device = Device::open(&DeviceOptions {
         adapter: args.adapter.clone(),
-        tier: args.tier.as_deref().map(|tier| if tier == "cpu" { Tier::Cpu } else { Tier::Base }),
+        tier: args.tier,
         workspace_bytes: args.workspace.unwrap_or(0) << 20,
         no_timestamps: args.wall_clock,
         ..DeviceOptions::default()

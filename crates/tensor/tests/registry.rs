@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use wgrad_tensor::ops::elementwise::ActivateBackward;
-use wgrad_tensor::ops::{Case, CaseInput, Epilogue, Fill, Prologue, REGISTRY};
+use wgrad_tensor::ops::{Case, CaseInput, Epilogue, Fill, Prologue, REGISTRY, Target};
+use wgrad_tensor::params::layout::StoreLayout;
 use wgrad_tensor::passes::differentiate::gradients_seeded;
 use wgrad_tensor::reference::{self, Tensors};
 use wgrad_tensor::{
     Activation, CompileOptions, DType, Device, DeviceOptions, Feed, Graph, Params, Plan, Rounding, Storage,
-    StoragePolicy, TensorDesc, Tier, Value,
+    StoragePolicy, TensorDesc, Tier, Value, plan,
 };
 
 /// Every case with a number of its own; `WGRAD_OP` restricts to families, operations or cases whose name contains it.
@@ -270,11 +271,16 @@ fn asks_its_neighbours(case: &Case) -> bool {
 }
 
 fn kernels_agree_with_reference(tier: Tier, checked: bool) {
+    kernels_agree(tier, checked, |_| true);
+}
+
+fn kernels_agree(tier: Tier, checked: bool, wanted: impl Fn(&Case) -> bool) {
     // How `cargo xtask test` gives Mesa's software driver subgroups of another size.
     let other_subgroups = std::env::var_os("LP_NATIVE_VECTOR_WIDTH").is_some();
     let device = open(tier, checked);
     let mut failures = Vec::new();
-    for case in cases().into_iter().filter(|case| !other_subgroups || asks_its_neighbours(case)) {
+    let is_wanted = |case: &Case| (!other_subgroups || asks_its_neighbours(case)) && wanted(case);
+    for case in cases().into_iter().filter(is_wanted) {
         let label = format!("{} {}", case.op.name(), case.name);
         let graph = Graph::new();
         let (_, outputs) = trace(&graph, &case, Copied::Nothing);
@@ -415,14 +421,35 @@ fn checked_kernels_agree_with_the_reference() {
     kernels_agree_with_reference(Tier::Cpu, true);
 }
 
+/// The kernels of a case in a tier, without an adapter.
+fn kernels_of(case: &Case, tier: Tier, storage: StoragePolicy) -> Vec<String> {
+    let graph = Graph::new();
+    trace(&graph, case, Copied::All);
+    let options = CompileOptions { fuse: false, storage, ..CompileOptions::default() };
+    let cooperative = if tier == Tier::Coop { 8 } else { 0 };
+    let target = Target { tier, cooperative, ..Target::default() };
+    let data = plan::optimise(&graph, &options).expect("optimises");
+    let desc = plan::lower(data, &StoreLayout::default(), target, "no adapter", &options).expect("lowers");
+    desc.dispatches.into_iter().map(|dispatch| dispatch.kernel.to_string()).collect()
+}
+
+/// Tier `subgroup` where it has kernels of its own.
+#[test]
+fn subgroup_kernels_agree_with_the_reference() {
+    let storage = StoragePolicy::default();
+    kernels_agree(Tier::Subgroup, false, |case| {
+        kernels_of(case, Tier::Subgroup, storage) != kernels_of(case, Tier::Base, storage)
+    });
+}
+
 /// Every kernel with all operands and results in 16 bits, as far as it can: what it reads is exact, so only the rounding of
 /// its results may be added to its own error.
-fn kernels_agree_in_storage(tier: Tier, activations: Storage, rounding: Rounding, wanted: fn(&Case) -> bool) {
+fn kernels_agree_in_storage(tier: Tier, activations: Storage, rounding: Rounding, wanted: impl Fn(&Case) -> bool) {
     let device = open(tier, false);
     let policy = StoragePolicy { activations, activation_rounding: rounding, ..StoragePolicy::default() };
     let mut failures = Vec::new();
     let mut stored: BTreeMap<&str, bool> = BTreeMap::new();
-    for case in fewer_cases().into_iter().filter(wanted) {
+    for case in fewer_cases().into_iter().filter(|case| wanted(case)) {
         let label = format!("{} {} in {activations}", case.op.name(), case.name);
         let graph = Graph::new();
         let (_, outputs) = trace(&graph, &case, Copied::Nothing);
@@ -457,6 +484,30 @@ fn kernels_agree_in_storage(tier: Tier, activations: Storage, rounding: Rounding
 #[test]
 fn kernels_work_in_f16_storage() {
     kernels_agree_in_storage(Tier::Base, Storage::F16, Rounding::Nearest, |_| true);
+}
+
+/// Tiers `f16` and `coop` where feature maps lie in f16 and they have kernels of their own: what they read is exact in 16 bits,
+/// so that rounding the operands of a product changes nothing.
+fn products_agree_in_f16(tier: Tier, less: Tier) {
+    let storage = StoragePolicy { activations: Storage::F16, ..StoragePolicy::default() };
+    kernels_agree_in_storage(tier, Storage::F16, Rounding::Nearest, |case| {
+        kernels_of(case, tier, storage) != kernels_of(case, less, storage)
+    });
+}
+
+#[test]
+fn f16_products_agree_with_the_reference() {
+    products_agree_in_f16(Tier::F16, Tier::Subgroup);
+}
+
+/// Cooperative matrices, where the adapter has them (Mesa's software driver from version 26 on).
+#[test]
+fn cooperative_products_agree_with_the_reference() {
+    let options = DeviceOptions { tier: Some(Tier::Coop), ..DeviceOptions::default() };
+    match Device::open(&options) {
+        Ok(_) => products_agree_in_f16(Tier::Coop, Tier::F16),
+        Err(error) => eprintln!("not tested: {error}"),
+    }
 }
 
 #[test]

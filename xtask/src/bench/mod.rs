@@ -18,6 +18,7 @@ mod report;
 mod row;
 mod sample;
 
+use crate::setting::tier_parser;
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use item::Item;
@@ -40,9 +41,9 @@ pub(crate) struct Args {
     /// Adapter by number or part of its name
     #[arg(long, global = true)]
     adapter: Option<String>,
-    /// Kernels: base or cpu [default: as the adapter suggests]
-    #[arg(long, global = true, value_parser = ["base", "cpu"])]
-    tier: Option<String>,
+    /// Family of kernels [default: as the adapter suggests]
+    #[arg(long, global = true, value_parser = tier_parser())]
+    tier: Option<Tier>,
     /// What times kernels [default: the device where it can, else the wall]; networks always take the wall's
     #[arg(long, global = true, value_enum)]
     clock: Option<Clock>,
@@ -151,8 +152,7 @@ fn chosen<'a>(items: &'a [Item], filter: Option<&str>) -> Result<Vec<&'a Item>> 
 /// Runs one benchmark.
 pub(crate) fn bench(args: &Args) -> Result<()> {
     let baseline = args.output.prepare()?;
-    let tier = args.tier.as_deref().map(|tier| if tier == "cpu" { Tier::Cpu } else { Tier::Base });
-    let options = DeviceOptions { adapter: args.adapter.clone(), tier, ..DeviceOptions::default() };
+    let options = DeviceOptions { adapter: args.adapter.clone(), tier: args.tier, ..DeviceOptions::default() };
     let device = Device::open(&options)?;
     let clock = args.clock.unwrap_or(if device.has_timestamps() { Clock::Device } else { Clock::Wall });
     if clock == Clock::Device && !device.has_timestamps() {

@@ -1,9 +1,12 @@
 //! Opening an adapter: the numbers the compiler needs, and the wgpu handles behind them.
 
+mod abilities;
 mod adapter;
 mod trusted;
 
 pub use adapter::{AdapterInfo, adapters};
+
+use abilities::{Abilities, tier_features};
 
 use crate::error::{DeviceError, Error, Result, mib};
 use crate::kernel::{Kernel, KernelKey};
@@ -19,7 +22,8 @@ pub struct DeviceOptions {
     /// Adapter by number (as `adapters()` lists them) or by part of its name, ignoring case. `None`: the first discrete
     /// GPU, else integrated, else virtual, else software.
     pub adapter: Option<String>,
-    /// Family of kernels. `None`: `cpu` on software adapters, `base` elsewhere.
+    /// Family of kernels. `None`: `cpu` on software adapters; elsewhere `f16`, `subgroup` or `base`, the first that the adapter
+    /// can. `coop` has to be asked for: wgpu calls cooperative matrices experimental.
     pub tier: Option<Tier>,
     /// Keep the driver-independent bounds and loop checks in wgrad's own kernels. Slower; tests run both ways. Kernels that
     /// operations outside wgrad bring always have them.
@@ -70,10 +74,12 @@ impl Device {
         let (adapter, info) = adapter::choose(options.adapter.as_deref())?;
         let limits = adapter.limits();
         let offered = adapter.features();
-        let wanted =
-            wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
+        let open_error = |message: String| Error::Device(DeviceError::Open { adapter: info.name.clone(), message });
+        let abilities = Abilities::of(&adapter, &info);
+        let tier = abilities.tier(options.tier, info.is_software).map_err(open_error)?;
         let clock = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
-        let features = if options.no_timestamps { offered & wanted.difference(clock) } else { offered & wanted };
+        let wanted = if options.no_timestamps { wgpu::Features::empty() } else { clock } | tier_features(tier);
+        let features = offered & wanted;
         let required = wgpu::Limits {
             max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
             max_buffer_size: limits.max_buffer_size,
@@ -90,9 +96,9 @@ impl Device {
             required_features: features,
             required_limits: required.clone(),
             memory_hints: wgpu::MemoryHints::Performance,
+            experimental_features: trusted::experimental_features(tier == Tier::Coop),
             ..Default::default()
         };
-        let open_error = |message: String| Error::Device(DeviceError::Open { adapter: info.name.clone(), message });
         let (device, queue) =
             pollster::block_on(adapter.request_device(&request)).map_err(|error| open_error(error.to_string()))?;
         let lost = Arc::new(Mutex::new(None));
@@ -110,16 +116,6 @@ impl Device {
                 uncaptured.get_or_insert_with(|| error.to_string());
             }
         }));
-        let one_subgroup_size = info.subgroup_min_size == info.subgroup_max_size && info.subgroup_min_size >= 4;
-        let can_broadcast = features.contains(wgpu::Features::SUBGROUP) && one_subgroup_size;
-        let tier = match options.tier {
-            Some(Tier::Cpu) if !can_broadcast => {
-                return Err(open_error("tier cpu needs subgroups of one known size; use tier base".to_string()));
-            }
-            Some(tier) => tier,
-            None if info.is_software && can_broadcast => Tier::Cpu,
-            None => Tier::Base,
-        };
         // Kernels count elements in u32, and drivers bytes in i32.
         let largest_binding =
             required.max_storage_buffer_binding_size.min(required.max_buffer_size).min(i32::MAX as u64);
@@ -135,6 +131,8 @@ impl Device {
             max_binding_bytes: largest_binding & !15,
             binding_align_bytes: u64::from(required.min_storage_buffer_offset_alignment.max(256)),
             checked: options.checked,
+            f16_products: false,
+            cooperative: if tier == Tier::Coop { abilities.cooperative } else { 0 },
         };
         let timestamps = features.contains(wgpu::Features::TIMESTAMP_QUERY);
         let inner = Inner {

@@ -1,4 +1,4 @@
-//! The one module with `unsafe`: shader modules without injected checks.
+//! The one module with `unsafe`: shader modules without injected checks, and wgpu's experimental features.
 #![allow(unsafe_code)]
 
 /// Compiles a shader without bounds checks, loop counters and division guards.
@@ -13,4 +13,15 @@ pub(super) fn create_shader_module(
 ) -> wgpu::ShaderModule {
     // SAFETY: the kernels never index out of bounds, never loop without bound and never divide by zero; see above.
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+}
+
+/// Leave to use features that wgpu calls experimental: cooperative matrices, for tier `coop` alone.
+pub(super) fn experimental_features(wanted: bool) -> wgpu::ExperimentalFeatures {
+    if wanted {
+        // SAFETY: what wgpu warns of is undefined behaviour in what it does not validate yet, the sizes of matrices and that whole
+        // subgroups reach them. `Abilities` takes only sizes that the adapter lists, and the kernels have no branch around them.
+        unsafe { wgpu::ExperimentalFeatures::enabled() }
+    } else {
+        wgpu::ExperimentalFeatures::disabled()
+    }
 }

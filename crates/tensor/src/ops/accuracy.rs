@@ -42,8 +42,8 @@ impl OpDef for TopKCorrect {
         launch_rows(kernel.args(&[("rows", rows), ("columns", columns), ("k", self.k)]), tier, rows);
         let kernel = cx.dispatch("sum_u32").part("sum").bind("x", flags).bind("y", y).arg("n", rows);
         match tier {
-            Tier::Base => kernel.define("TREE").set("WG", 256).groups(1),
             Tier::Cpu => kernel.set("WG", 1).groups(1),
+            _ => kernel.define("TREE").set("WG", 256).groups(1),
         }
     }
 

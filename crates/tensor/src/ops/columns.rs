@@ -38,13 +38,13 @@ impl Columns {
     /// For the pass that merges [`Columns::parts`] of `self`: every column's in one workgroup.
     pub(super) fn combine(&self) -> Columns {
         let lanes = match self.tier {
-            Tier::Base => 8,
             Tier::Cpu => self.size,
+            _ => 8,
         };
         let column_lanes = self.columns.min(lanes);
         let row_lanes = match self.tier {
-            Tier::Base => self.size / column_lanes,
             Tier::Cpu => 1,
+            _ => self.size / column_lanes,
         };
         Columns { rows: self.parts(), column_lanes, row_lanes, block_rows: self.parts(), blocks: 1, ..*self }
     }
@@ -52,9 +52,9 @@ impl Columns {
     /// Number of partial results of each column that a reduction leaves.
     pub(super) fn parts(&self) -> usize {
         match self.tier {
-            // The lanes of a workgroup are merged in it.
-            Tier::Base => self.blocks,
             Tier::Cpu => self.blocks * self.row_lanes,
+            // The lanes of a workgroup are merged in it.
+            _ => self.blocks,
         }
     }
 
@@ -64,16 +64,16 @@ impl Columns {
         let columns = if vector { channels / 4 } else { channels };
         let tier = cx.tier();
         let (size, lanes) = match tier {
-            // 64 lanes side by side read 1 KiB in a piece; the others of the 256 take other rows.
-            Tier::Base => (256, 64),
             Tier::Cpu => (cx.target().subgroup_size as usize, cx.target().subgroup_size as usize),
+            // 64 lanes side by side read 1 KiB in a piece; the others of the 256 take other rows.
+            _ => (256, 64),
         };
         let column_lanes = columns.min(lanes);
         let row_lanes = size / column_lanes;
         let wanted = match tier {
-            Tier::Base => (rows / (row_lanes * walked)).min(most),
             // A few workgroups for each core, each long enough to make the start of a workgroup cheap.
             Tier::Cpu => (32 / columns.div_ceil(column_lanes)).min(rows / (row_lanes * 16)),
+            _ => (rows / (row_lanes * walked)).min(most),
         };
         // Whole rounds of four, so that only the last block has a tail.
         let block_rows = rows.div_ceil(wanted.max(1)).next_multiple_of(4 * row_lanes);
@@ -95,7 +95,7 @@ impl Columns {
     /// [`Columns::launch`] for a reduction, which also merges a workgroup's lanes where the tier allows it.
     pub(super) fn launch_reduction(&self, dispatch: DispatchBuilder<'_, '_>) {
         let tree = self.row_lanes.next_power_of_two();
-        self.launch(dispatch.define_if(self.tier == Tier::Base, "TREE").arg("tree", tree));
+        self.launch(dispatch.define_if(self.tier != Tier::Cpu, "TREE").arg("tree", tree));
     }
 
     /// Elements of a workspace for `planes` partial results of each column.

@@ -38,8 +38,8 @@ pub(super) fn check_labels(x: &[TensorDesc]) -> Result<(), String> {
 /// Records a kernel that imports `lib/rows.wgsl`: a workgroup a row where workgroups can reduce, else a lane a row.
 pub(super) fn launch_rows(kernel: DispatchBuilder<'_, '_>, tier: Tier, rows: usize) {
     match tier {
-        Tier::Base => kernel.define("TREE").set("WG", 64).groups(rows),
         Tier::Cpu => kernel.invocations(rows),
+        _ => kernel.tree().set("WG", 64).groups(rows),
     }
 }
 

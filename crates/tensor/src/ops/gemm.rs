@@ -1,6 +1,7 @@
 //! The matrix product that linear layers and convolutions share: not an operation, but how several of them lower.
 
 use super::register_tile::RegisterTile;
+use super::tile_product::TileProduct;
 use super::{Activation, BufId, DispatchBuilder, Lower, Tier};
 
 /// Where a matrix lies: element `(row, column)` at `offset + row * ld + column`, or with the two swapped.
@@ -60,10 +61,10 @@ pub(super) struct Gemm {
     pub(super) epilogue: EpilogueBuffers,
     /// Add to `y` instead of overwriting it (chunks of a long sum); without epilogue.
     pub(super) accumulate: bool,
+    /// Operands are not rounded to 16 bits, whatever the precision of the run: those of transforms, which spread wider than
+    /// what they transform.
+    pub(super) exact: bool,
 }
-
-/// Tile of the `base` kernel.
-const BASE_TILE: usize = 64;
 
 impl Gemm {
     /// Records the dispatches.
@@ -90,8 +91,8 @@ impl Gemm {
     /// too few tiles to fill the device. Parts are whole steps of the kernels, so there may be fewer than were wanted.
     fn splits(&self, cx: &Lower<'_>) -> (usize, usize) {
         let (tiles, enough, least) = match cx.tier() {
-            Tier::Base => (self.m.div_ceil(BASE_TILE) * self.n.div_ceil(BASE_TILE), 64, 512),
             Tier::Cpu => (self.m.div_ceil(32) * self.n.div_ceil(16), 8, 512),
+            _ => (self.m.div_ceil(64) * self.n.div_ceil(64), 64, 512),
         };
         let room = cx.target().workspace_bytes as usize / (4 * self.batch * self.m * self.n).max(1);
         let wanted = enough / (tiles * self.batch).max(1);
@@ -110,8 +111,8 @@ impl Gemm {
         share: (usize, usize),
     ) {
         match cx.tier() {
-            Tier::Base => self.product_base(cx, part, y, epilogue, accumulate, share),
             Tier::Cpu => self.product_cpu(cx, part, y, epilogue, accumulate, share),
+            _ => self.product_tiles(cx, part, y, epilogue, accumulate, share),
         }
     }
 
@@ -120,7 +121,7 @@ impl Gemm {
         y.is_aligned(self.batch * splits) && self.n.is_multiple_of(4)
     }
 
-    fn product_base(
+    fn product_tiles(
         &self,
         cx: &mut Lower<'_>,
         part: &str,
@@ -129,21 +130,24 @@ impl Gemm {
         accumulate: bool,
         (splits, chunk): (usize, usize),
     ) {
-        let tiles_n = self.n.div_ceil(BASE_TILE);
-        let tiles = self.m.div_ceil(BASE_TILE) * tiles_n;
-        let (x, rows) = fold(tiles, cx.target().max_groups as usize);
-        epilogue
-            .bind(cx.dispatch("gemm"))
+        let tile = TileProduct::choose(self.m, self.n, self.batch * splits, self.exact, &cx.target());
+        let (x, rows) = fold(tile.tiles(self.m, self.n), cx.target().max_groups as usize);
+        let vector = |operand: Matrix, along_k: bool, extent: usize| {
+            operand.is_aligned(self.batch) && if along_k { self.k } else { extent }.is_multiple_of(4)
+        };
+        tile.set(epilogue.bind(cx.dispatch("gemm")))
             .part(part)
             .bind("a", self.a.buf)
             .bind("b", self.b.buf)
             .bind("y", y.buf)
-            .define_if(self.a.transposed, "A_TRANSPOSED")
-            .define_if(self.b.transposed, "B_TRANSPOSED")
+            .define_if(!self.a.transposed, "A_ALONG_K")
+            .define_if(self.b.transposed, "B_ALONG_K")
+            .define_if(vector(self.a, !self.a.transposed, self.m), "A_VECTOR")
+            .define_if(vector(self.b, self.b.transposed, self.n), "B_VECTOR")
             .define_if(self.whole_rows(y, splits), "Y_VECTOR")
             .define_if(accumulate, "ACCUMULATE")
             .args(&[("m", self.m), ("n", self.n), ("k", self.k), ("k_chunk", chunk), ("batch", self.batch)])
-            .args(&[("lda", self.a.ld), ("ldb", self.b.ld), ("ldy", y.ld), ("tiles_n", tiles_n)])
+            .args(&[("lda", self.a.ld), ("ldb", self.b.ld), ("ldy", y.ld), ("tiles_n", self.n.div_ceil(tile.bn))])
             .args(&[("a_offset", self.a.offset), ("b_offset", self.b.offset), ("y_offset", y.offset)])
             .args(&[("a_stride", self.a.stride), ("b_stride", self.b.stride), ("y_stride", y.stride)])
             .grid(x, rows, self.batch * splits);

@@ -115,7 +115,7 @@ impl OpDef for CountNonfinite {
             cut(elements).launch(kernel.args(&[("elements", elements), ("first", first)]), n);
             first += invocations(elements);
         }
-        let (y, tree) = (cx.y(0), cx.tier() == Tier::Base);
+        let (y, tree) = (cx.y(0), cx.tier() != Tier::Cpu);
         let kernel = cx.dispatch("sum_u32").part("sum").bind("x", partial).bind("y", y);
         kernel.define_if(tree, "TREE").set("WG", if tree { 256 } else { 1 }).args(&[("n", counts)]).grid(1, 1, 1);
     }

@@ -6,7 +6,8 @@ use crate::kernel::KernelKey;
 use crate::shape::TensorDesc;
 use std::collections::HashMap;
 
-/// Which family of kernels is used. Every operation works in every tier; `Base` implements everything.
+/// Which family of kernels is used. Every operation works in every tier; `Base` implements everything, and what a tier
+/// does not do in its own way is done as in `Base`. `Subgroup`, `F16` and `Coop` each contain those before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tier {
     /// WebGPU's default limits, f32, tiles in workgroup memory: any GPU.
@@ -14,15 +15,38 @@ pub enum Tier {
     /// Software adapters: no barriers, no workgroup memory, large register tiles, one operand shared by subgroup
     /// broadcast.
     Cpu,
+    /// Reductions through subgroups of whatever size.
+    Subgroup,
+    /// Where feature maps lie in f16, products take their operands from tiles in 16 bits.
+    F16,
+    /// These products by cooperative matrices.
+    Coop,
 }
 
 impl Tier {
+    /// All tiers.
+    pub const ALL: [Tier; 5] = [Tier::Base, Tier::Cpu, Tier::Subgroup, Tier::F16, Tier::Coop];
+
     /// Name as used on command lines and in dumps.
     pub fn name(self) -> &'static str {
-        match self {
-            Tier::Base => "base",
-            Tier::Cpu => "cpu",
-        }
+        Tier::NAMES[self as usize]
+    }
+
+    /// The names of [`Tier::ALL`].
+    pub const NAMES: [&str; 5] = ["base", "cpu", "subgroup", "f16", "coop"];
+
+    /// Whether lanes of a workgroup reduce through their subgroup first.
+    pub fn reduces_by_subgroups(self) -> bool {
+        matches!(self, Tier::Subgroup | Tier::F16 | Tier::Coop)
+    }
+}
+
+impl std::str::FromStr for Tier {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Tier, String> {
+        let known = || format!("no tier {name:?}; there are: {}", Tier::NAMES.join(", "));
+        Tier::ALL.into_iter().find(|tier| tier.name() == name).ok_or_else(known)
     }
 }
 
@@ -31,7 +55,7 @@ impl Tier {
 pub struct Target {
     /// Family of kernels.
     pub tier: Tier,
-    /// Lanes of a subgroup; only the `cpu` tier asks.
+    /// Lanes of the smallest subgroup. Tiers `cpu` and `coop` want every subgroup to have as many.
     pub subgroup_size: u32,
     /// Largest extent of a dispatch grid in one dimension.
     pub max_groups: u32,
@@ -43,6 +67,10 @@ pub struct Target {
     pub binding_align_bytes: u64,
     /// Whether kernels run with injected checks, which make large unrolled tiles slow to compile.
     pub checked: bool,
+    /// Whether products may round their operands to f16: the tier can, and feature maps lie in f16 anyway.
+    pub f16_products: bool,
+    /// Rows and columns of the device's cooperative matrices, 0 outside tier `coop`.
+    pub cooperative: u32,
 }
 
 impl Default for Target {
@@ -56,6 +84,8 @@ impl Default for Target {
             max_binding_bytes: 128 << 20,
             binding_align_bytes: 256,
             checked: false,
+            f16_products: false,
+            cooperative: 0,
         }
     }
 }
@@ -290,6 +320,12 @@ impl DispatchBuilder<'_, '_> {
         if condition { self.define(name) } else { self }
     }
 
+    /// Has the lanes of a workgroup reduce together where the tier lets them: what lib/tree.wgsl asks.
+    pub fn tree(self) -> Self {
+        let tier = self.lower.tier();
+        self.define_if(tier != Tier::Cpu, "TREE").define_if(tier.reduces_by_subgroups(), "SUBGROUPS")
+    }
+
     /// Sets an `override` constant of the shader.
     pub fn set(mut self, name: &'static str, value: u32) -> Self {
         self.dispatch.kernel.set(name, value);
@@ -320,8 +356,8 @@ impl DispatchBuilder<'_, '_> {
     /// [`DispatchBuilder::invocations`] for each `wid.z` below `batch`.
     pub fn invocations_batched(self, invocations: usize, batch: usize) {
         let size = match self.lower.tier() {
-            Tier::Base => 128,
             Tier::Cpu => self.lower.target.subgroup_size,
+            _ => 128,
         };
         let groups = invocations.div_ceil(size as usize);
         let rows = groups.div_ceil(self.lower.target.max_groups as usize).max(1);

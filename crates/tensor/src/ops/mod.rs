@@ -14,6 +14,7 @@ mod op_def;
 mod pixel_rows;
 mod register_tile;
 mod strips;
+mod tile_product;
 
 pub use activation::Activation;
 use case::TIMED_IMAGES;

@@ -5,8 +5,8 @@ use super::{DispatchBuilder, Target, Tier};
 /// Invocations of a workgroup that walks.
 fn group_size(target: Target) -> usize {
     match target.tier {
-        Tier::Base => 64,
         Tier::Cpu => target.subgroup_size as usize,
+        _ => 64,
     }
 }
 
@@ -53,8 +53,8 @@ impl Rows {
 pub(super) fn launch_lines(kernel: DispatchBuilder<'_, '_>, target: Target, lines: usize, length: usize) {
     let size = group_size(target);
     let per_invocation = match target.tier {
-        Tier::Base => 4,
         Tier::Cpu => 16,
+        _ => 4,
     };
     let kernel = kernel.set("WG", size as u32).set("PER_INVOCATION", per_invocation).args(&[
         ("items", lines * length),

@@ -41,33 +41,32 @@ pub(super) fn sum_to_scalar(cx: &mut Lower<'_>, x: BufId, n: usize, y: BufId, sc
     let vectors = n.div_ceil(4);
     let tier = cx.tier();
     let lanes = match tier {
-        Tier::Base => 256,
         Tier::Cpu => cx.target().subgroup_size as usize,
+        _ => 256,
     };
-    let alone = if tier == Tier::Base { 8 * ALONE } else { ALONE };
+    let alone = if tier != Tier::Cpu { 8 * ALONE } else { ALONE };
     if vectors <= alone {
-        let lanes = if tier == Tier::Base { lanes } else { 1 };
+        let lanes = if tier != Tier::Cpu { lanes } else { 1 };
         sum_blocks(cx, x, n, y, scale, (vectors, 1, lanes));
         return;
     }
-    let most = if tier == Tier::Base { 512 } else { 32 };
+    let most = if tier != Tier::Cpu { 512 } else { 32 };
     let block = vectors.div_ceil(most).next_multiple_of(4 * lanes);
     let blocks = vectors.div_ceil(block);
-    let parts = if tier == Tier::Base { blocks } else { blocks * lanes };
+    let parts = if tier != Tier::Cpu { blocks } else { blocks * lanes };
     let partial = cx.workspace(parts);
     sum_blocks(cx, x, n, partial, 1.0, (block, blocks, lanes));
-    let last = if tier == Tier::Base { lanes } else { 1 };
+    let last = if tier != Tier::Cpu { lanes } else { 1 };
     sum_blocks(cx, partial, parts, y, scale, (parts.div_ceil(4), 1, last));
 }
 
 fn sum_blocks(cx: &mut Lower<'_>, x: BufId, n: usize, y: BufId, scale: f32, extents: (usize, usize, usize)) {
     let (block, blocks, lanes) = extents;
-    let tree = cx.tier() == Tier::Base;
     let kernel = cx.dispatch("sum").part(if blocks == 1 { "last" } else { "blocks" });
     kernel
         .bind("x", x)
         .bind("y", y)
-        .define_if(tree, "TREE")
+        .tree()
         .set("WG", lanes as u32)
         .args(&[("n", n), ("block", block), ("blocks", blocks)])
         .arg("scale", scale)

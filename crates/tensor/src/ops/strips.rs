@@ -17,11 +17,11 @@ pub(super) struct Strips {
 /// vec4s, gets some tens of long strips.
 pub(super) fn strips(target: &Target, n: usize) -> Strips {
     let (lanes, strip) = match target.tier {
-        Tier::Base => (128, 128),
         Tier::Cpu => {
             let lanes = target.subgroup_size as usize;
             (lanes, n.div_ceil(32).next_multiple_of(16 * lanes))
         }
+        _ => (128, 128),
     };
     Strips { lanes, strip, groups: n.div_ceil(strip) }
 }
@@ -32,8 +32,8 @@ const COUNTERS: usize = 1024;
 /// Cuts `n` vec4s into strips of at most [`COUNTERS`] invocations in all, or of one round of lanes each.
 pub(super) fn counting_strips(target: &Target, n: usize) -> Strips {
     let lanes = match target.tier {
-        Tier::Base => 64,
         Tier::Cpu => target.subgroup_size as usize,
+        _ => 64,
     };
     let strip = n.div_ceil(COUNTERS / lanes).next_multiple_of(lanes);
     Strips { lanes, strip, groups: n.div_ceil(strip) }

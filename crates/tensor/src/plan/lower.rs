@@ -6,7 +6,7 @@ use crate::error::{DeviceError, Error, Result};
 use crate::graph::{GraphData, Node, Origin, RNG_FEED, TensorId};
 use crate::kernel::storage::{RNG_BINDING, STREAM_ARG, Stored};
 use crate::kernel::{KernelKey, Reflection, reflect, source};
-use crate::ops::{Arg, BufId, BufferRef, Dispatch, FlatPlace, Lower, Target};
+use crate::ops::{Arg, BufId, BufferRef, Dispatch, FlatPlace, Lower, Target, Tier};
 use crate::params::layout::{StoreLayout, aligned_elements};
 use crate::passes::memory::{Lifetime, assign_slots, live_peak_bytes};
 use crate::passes::schedule::Dependencies;
@@ -134,10 +134,11 @@ struct Lowering {
 
 impl Lowering {
     fn new(graph: GraphData, target: Target, policy: StoragePolicy) -> Lowering {
+        let can_round = matches!(target.tier, Tier::F16 | Tier::Coop);
         Lowering {
             root: graph.roots(),
             graph,
-            target,
+            target: Target { f16_products: can_round && policy.activations == Storage::F16, ..target },
             policy,
             flat: HashMap::new(),
             storage: HashMap::new(),

@@ -42,8 +42,8 @@ impl Direct {
         }
         let tiles: &[[usize; 2]] = match target.tier {
             _ if target.checked => &[[1, 1]],
-            Tier::Base => &[[2, 2], [1, 2], [1, 1]],
             Tier::Cpu => &[[4, 4], [2, 4], [1, 4], [1, 1]],
+            _ => &[[2, 2], [1, 2], [1, 1]],
         };
         tiles.iter().find_map(|&tile| {
             let (tile, source) = extents(g, pass, tile);
@@ -190,8 +190,8 @@ impl Walk {
     /// Runs that keep the device busy: an invocation loads its filters once a run.
     fn runs_for(self, blocks: usize, cx: &Lower<'_>) -> usize {
         let invocations = match self.tier {
-            Tier::Base => 1 << 15,
             Tier::Cpu => 64 * cx.target().subgroup_size as usize,
+            _ => 1 << 15,
         };
         invocations.div_ceil(blocks)
     }

@@ -225,6 +225,7 @@ pub(super) fn product(
             y: spectra(m, chunk.count, to.c),
             epilogue: EpilogueBuffers::default(),
             accumulate: false,
+            exact: true,
         };
         product.lower(cx, "fft.gemm");
         f.inverse(cx, Spectra { buf: m, filters: false }, to, (tiles, chunk), (kept, skip), epilogue);
@@ -255,6 +256,7 @@ pub(super) fn filter_gradient(f: Fft, g: &Geometry, cx: &mut Lower<'_>, (x, dy, 
             y: spectra(du, 2 * g.k, g.c),
             epilogue: EpilogueBuffers::default(),
             accumulate: chunk.first > 0,
+            exact: true,
         };
         product.lower(cx, "fft.gemm");
     }

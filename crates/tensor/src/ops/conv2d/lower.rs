@@ -183,7 +183,7 @@ fn windows_product(
 ) -> Gemm {
     let b = Matrix { transposed: true, ..filters(g, w) };
     let (n, k, batch) = (g.kg(), g.window(), g.config.groups);
-    Gemm { m: count, n, k, batch, a, b, y: outputs(g, y, m0), epilogue, accumulate: false }
+    Gemm { m: count, n, k, batch, a, b, y: outputs(g, y, m0), epilogue, accumulate: false, exact: false }
 }
 
 /// `taps` columns of the window matrix, one member per group.
@@ -203,7 +203,7 @@ fn gradient_windows(
     let (n, k, batch) = (taps * g.cg(), g.kg(), g.config.groups);
     let b = Matrix { offset: tap0 * g.cg(), ..filters(g, w) };
     let epilogue = EpilogueBuffers::default();
-    Gemm { m: count, n, k, batch, a: outputs(g, dy, m0), b, y, epilogue, accumulate: false }
+    Gemm { m: count, n, k, batch, a: outputs(g, dy, m0), b, y, epilogue, accumulate: false, exact: false }
 }
 
 /// `d filters += dy^T * windows`.
@@ -211,7 +211,7 @@ fn gradient_filters(g: &Geometry, dy: BufId, b: Matrix, dw: BufId, (m0, count): 
     let a = Matrix { transposed: true, ..outputs(g, dy, m0) };
     let (n, k, batch) = (g.window(), count, g.config.groups);
     let epilogue = EpilogueBuffers::default();
-    Gemm { m: g.kg(), n, k, batch, a, b, y: filters(g, dw), epilogue, accumulate: m0 > 0 }
+    Gemm { m: g.kg(), n, k, batch, a, b, y: filters(g, dw), epilogue, accumulate: m0 > 0, exact: false }
 }
 
 fn im2col(g: &Geometry, cx: &mut Lower<'_>, x: BufId, cols: BufId, m0: usize, rows: usize) {

@@ -98,6 +98,7 @@ pub(super) fn product(
                 y: member(planes, m, to.c),
                 epilogue: EpilogueBuffers::default(),
                 accumulate: false,
+                exact: true,
             };
             product.lower(cx, "winograd.gemm");
         }
@@ -134,6 +135,7 @@ pub(super) fn filter_gradient(f: Winograd, g: &Geometry, cx: &mut Lower<'_>, (x,
                 y: Matrix { offset: planes.first * plane, stride: plane, ..Matrix::dense(du, g.c) },
                 epilogue: EpilogueBuffers::default(),
                 accumulate: chunk.first > 0,
+                exact: true,
             };
             product.lower(cx, "winograd.gemm");
         }
