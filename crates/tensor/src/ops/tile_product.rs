@@ -26,13 +26,13 @@ pub(super) struct TileProduct {
 const TILES: [[usize; 4]; 6] =
     [[128, 128, 8, 8], [128, 64, 8, 4], [64, 128, 4, 8], [64, 64, 4, 4], [128, 32, 4, 4], [32, 128, 4, 4]];
 
-/// Workgroups below which large tiles leave a GPU idle.
-const ENOUGH: usize = 128;
-
 /// Tiles below which cooperative matrices lose to registers (measured by others on NVIDIA's).
 const ENOUGH_COOPERATIVE: usize = 20;
 
 impl TileProduct {
+    /// Workgroups below which a GPU is partly idle.
+    pub(super) const ENOUGH: usize = 128;
+
     /// The tile that wastes least for `copies` products `[m, n]`: what it computes beside the results, what it reads again, and
     /// what is idle for want of workgroups. `exact`: operands are f32 and must stay so.
     pub(super) fn choose(m: usize, n: usize, copies: usize, exact: bool, target: &Target) -> TileProduct {
@@ -54,7 +54,7 @@ impl TileProduct {
                 multiply: Multiply::Cooperative(target.cooperative),
                 ..best
             });
-            let wanted = [ENOUGH, ENOUGH_COOPERATIVE];
+            let wanted = [TileProduct::ENOUGH, ENOUGH_COOPERATIVE];
             let fits = |(tile, wanted): &(&TileProduct, usize)| tile.tiles(m, n) * copies >= *wanted;
             return large.iter().zip(wanted).find(fits).map_or(best, |(tile, _)| *tile);
         }
@@ -72,7 +72,7 @@ impl TileProduct {
         let tiles = self.tiles(m, n) * copies;
         let products = (tiles * self.bm * self.bn) as f64;
         let loads = 16.0 * (1.0 / self.bm as f64 + 1.0 / self.bn as f64);
-        products * (1.0 + loads) * (ENOUGH as f64 / tiles as f64).max(1.0)
+        products * (1.0 + loads) * (TileProduct::ENOUGH as f64 / tiles as f64).max(1.0)
     }
 
     /// Sets the constants of lib/product.wgsl.

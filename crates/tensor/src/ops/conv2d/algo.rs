@@ -24,7 +24,7 @@ pub enum ConvAlgo {
     Pointwise,
     /// Windows copied into a matrix, then a matrix product; in chunks that respect the workspace limit.
     Im2col,
-    /// The matrix product reads the windows where they lie; no workspace for the windows. Tier `cpu` only.
+    /// The matrix product reads the windows where they lie; no workspace for the windows.
     Implicit,
     /// Tiles of pixels in registers, filters too: groups of few channels (or one, as in
     /// first layers, where it must be asked for). One launch for all groups.
@@ -73,9 +73,7 @@ impl ConvAlgo {
         match self {
             ConvAlgo::Pointwise => g.is_pointwise(),
             ConvAlgo::Im2col => true,
-            ConvAlgo::Implicit => {
-                target.tier == Tier::Cpu && channels_by_four && (pass == ConvPass::Forward || filters_by_four)
-            }
+            ConvAlgo::Implicit => channels_by_four && (pass == ConvPass::Forward || filters_by_four),
             ConvAlgo::Direct | ConvAlgo::Depthwise => self.direct(g, pass, target).is_some(),
             ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4 => {
                 self.winograd(g).is_some_and(|f| 4 * f.filter_elements(g) as u64 <= target.workspace_bytes)

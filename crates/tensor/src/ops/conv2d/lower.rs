@@ -1,8 +1,8 @@
 //! The dispatches of each algorithm and pass.
 
 use super::fft::{self, Fft};
-use super::winograd;
 use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvAlgo, ConvPass, Geometry};
+use super::{implicit, winograd};
 use crate::ops::gemm::{EpilogueBuffers, Gemm, Matrix, fold};
 use crate::ops::register_tile::RegisterTile;
 use crate::ops::{BufId, DispatchBuilder, Lower, Tier};
@@ -31,7 +31,8 @@ pub(super) fn forward(op: &Conv2d, cx: &mut Lower<'_>) {
                 windows_product(&g, windows(&g, cols, count), w, y, (m0, count), epilogue).lower(cx, "gemm");
             }
         }
-        ConvAlgo::Implicit => implicit(&g, cx, ConvPass::Forward, (x, w, y), epilogue),
+        ConvAlgo::Implicit if cx.tier() == Tier::Cpu => implicit_cpu(&g, cx, ConvPass::Forward, (x, w, y), epilogue),
+        ConvAlgo::Implicit => implicit::product(&g, cx, ConvPass::Forward, (x, w, y), epilogue),
         algo @ (ConvAlgo::Direct | ConvAlgo::Depthwise) => {
             if let Some(direct) = algo.direct(&g, ConvPass::Forward, &cx.target()) {
                 direct.product(&g, cx, ConvPass::Forward, (x, w, y), epilogue);
@@ -87,7 +88,8 @@ pub(super) fn backward_input(op: &Conv2dBackwardInput, cx: &mut Lower<'_>) {
         }
         ConvAlgo::Implicit => {
             let epilogue = EpilogueBuffers { residual, ..Default::default() };
-            implicit(&g, cx, ConvPass::BackwardInput, (dy, w, dx), epilogue);
+            let product = if cx.tier() == Tier::Cpu { implicit_cpu } else { implicit::product };
+            product(&g, cx, ConvPass::BackwardInput, (dy, w, dx), epilogue);
         }
         algo @ (ConvAlgo::Direct | ConvAlgo::Depthwise) => {
             let epilogue = EpilogueBuffers { residual, ..Default::default() };
@@ -126,7 +128,8 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, cx: &mut Lower<'_>) {
                 gradient_filters(&g, dy, windows(&g, cols, count), dw, (m0, count)).lower(cx, "gemm");
             }
         }
-        ConvAlgo::Implicit => implicit_weight(&g, cx, (x, dy, dw)),
+        ConvAlgo::Implicit if cx.tier() == Tier::Cpu => implicit_weight_cpu(&g, cx, (x, dy, dw)),
+        ConvAlgo::Implicit => implicit::filter_gradient(&g, cx, (x, dy, dw)),
         algo @ (ConvAlgo::Direct | ConvAlgo::Depthwise) => {
             if let Some(direct) = algo.direct(&g, ConvPass::BackwardWeight, &cx.target()) {
                 direct.filter_gradient(&g, cx, (x, dy, dw));
@@ -234,20 +237,26 @@ fn spatial<'b, 'a>(kernel: DispatchBuilder<'b, 'a>, g: &Geometry, vector: bool) 
 }
 
 /// The filter's extents and the configuration.
-fn taps<'b, 'a>(kernel: DispatchBuilder<'b, 'a>, g: &Geometry) -> DispatchBuilder<'b, 'a> {
+pub(super) fn taps<'b, 'a>(kernel: DispatchBuilder<'b, 'a>, g: &Geometry) -> DispatchBuilder<'b, 'a> {
     window(kernel, g).args(&[("stride_h", g.config.stride[0]), ("stride_w", g.config.stride[1])])
 }
 
 /// As [`taps`] for kernels that have the stride as a constant.
-fn window<'b, 'a>(kernel: DispatchBuilder<'b, 'a>, g: &Geometry) -> DispatchBuilder<'b, 'a> {
+pub(super) fn window<'b, 'a>(kernel: DispatchBuilder<'b, 'a>, g: &Geometry) -> DispatchBuilder<'b, 'a> {
     let c = g.config;
     kernel
         .args(&[("r", g.r), ("s", g.s), ("pad_h", c.padding[0]), ("pad_w", c.padding[1])])
         .args(&[("dil_h", c.dilation[0]), ("dil_w", c.dilation[1])])
 }
 
+/// How far apart the taps lie that hit anything in one phase of the target's pixels: a stride, or 1 where a dilation makes
+/// them be found one by one.
+pub(super) fn tap_step(g: &Geometry, pass: ConvPass, axis: usize) -> usize {
+    if pass == ConvPass::BackwardInput && g.config.dilation[axis] == 1 { g.config.stride[axis] } else { 1 }
+}
+
 /// Forward pass, or input gradient: `source` is `x` or `dy`, `target` is `y` or `dx`.
-fn implicit(
+fn implicit_cpu(
     g: &Geometry,
     cx: &mut Lower<'_>,
     pass: ConvPass,
@@ -263,10 +272,6 @@ fn implicit(
     let phase_pixels = g.n * phase_h * phase_w;
     let tile = RegisterTile::choose(phase_pixels, ctg, sh * sw * g.config.groups, lanes);
     let phase_strips = phase_pixels.div_ceil(4 * tile.lane * lanes);
-    // The taps that hit anything in one phase are every stride-th one; with a dilation they are found one by one.
-    let tap_step = |axis: usize| {
-        if backward && g.config.dilation[axis] == 1 { g.config.stride[axis] } else { 1 }
-    };
     let tiles_c = ctg.div_ceil(tile.shared);
     let tiles = phase_strips * sh * sw * tiles_c;
     let (x, y) = fold(tiles, cx.target().max_groups as usize);
@@ -284,14 +289,14 @@ fn implicit(
         .set("STRIDE_H", g.config.stride[0] as u32)
         .set("STRIDE_W", g.config.stride[1] as u32)
         .args(&[("phase_pixels", phase_pixels), ("phase_strips", phase_strips)])
-        .args(&[("tap_h", tap_step(0)), ("tap_w", tap_step(1))])
+        .args(&[("tap_h", tap_step(g, pass, 0)), ("tap_w", tap_step(g, pass, 1))])
         .args(&[("phase_h", phase_h), ("phase_w", phase_w), ("tiles_c", tiles_c)])
         .args(&[("hs", hs), ("ws", ws), ("cs", cs), ("csg", csg), ("ht", ht), ("wt", wt), ("ct", ct), ("ctg", ctg)]);
     window(kernel, g).grid(x, y, g.config.groups);
 }
 
 /// Filter gradient: partial sums over parts of the output rows, then their sum in a fixed order.
-fn implicit_weight(g: &Geometry, cx: &mut Lower<'_>, (x, dy, dw): (BufId, BufId, BufId)) {
+fn implicit_weight_cpu(g: &Geometry, cx: &mut Lower<'_>, (x, dy, dw): (BufId, BufId, BufId)) {
     /// Enough workgroups for the few cores of a software adapter, with some slack for balance.
     const WORKGROUPS: usize = 16;
     let lanes = cx.target().subgroup_size as usize;

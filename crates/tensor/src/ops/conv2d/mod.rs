@@ -9,6 +9,7 @@ mod cases;
 mod direct;
 mod fft;
 mod geometry;
+mod implicit;
 mod lower;
 mod transpose;
 mod winograd;
