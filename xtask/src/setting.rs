@@ -1,12 +1,19 @@
 //! What training steps are timed on: made-up images of a number, a size and classes.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use wgrad::tensor::{CompileOptions, Tier};
+use wgrad::tensor::{CompileOptions, Storage, Tier};
 use wgrad::trainer::{Precision, SgdConfig, StepOptions};
 
 /// How a tier is named on the command line.
 pub(crate) fn tier_parser() -> impl TypedValueParser<Value = Tier> {
     PossibleValuesParser::new(Tier::NAMES).try_map(|name| name.parse::<Tier>())
+}
+
+/// How a storage is named on the command line.
+pub(crate) fn storage_parser() -> impl TypedValueParser<Value = Storage> {
+    let storages = [Storage::F32, Storage::F16, Storage::Bf16];
+    let find = move |name: String| storages.into_iter().find(|storage| storage.name() == name);
+    PossibleValuesParser::new(storages.map(Storage::name)).try_map(move |name| find(name).ok_or("no such storage"))
 }
 
 /// A batch of made-up colour images.

@@ -27,7 +27,7 @@ pub(super) fn run(bench: &Bench, target: &Target, batch: usize, filter: Option<&
     let items = items_of(&LAYERS, target, batch)?;
     let mut rows: Vec<Row> = Vec::new();
     for item in super::chosen(&items, filter)? {
-        let error = Subject::new(&bench.device, &item.case)?.error()?;
+        let error = Subject::new(&bench.device, &item.case, bench.storage)?.error()?;
         let (name, algo, errors) = (item.name.clone(), item.algo.clone(), (Some(error.max), Some(error.rms)));
         let row = Row { name, algo, batch: Some(batch), max_err: errors.0, rms_err: errors.1, ..bench.row() };
         if bench.json {

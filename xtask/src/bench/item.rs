@@ -37,7 +37,7 @@ impl Item {
     }
 
     fn timed(&self, bench: &Bench, row: Row) -> Result<Row> {
-        let mut subject = Subject::new(&bench.device, &self.case)?;
+        let mut subject = Subject::new(&bench.device, &self.case, bench.storage)?;
         let error = subject.error()?;
         let row = Row { max_err: Some(error.max), rms_err: Some(error.rms), ..row };
         let allowed = self.case.op.tolerance().unwrap_or(self.case.tolerance);

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use wgrad::tensor::ops::{Case, OpDef, View, ViewMut};
 use wgrad::tensor::plan::Profile;
 use wgrad::tensor::{
-    Array, CompileOptions, DType, Device, Feed, Graph, Init, Mode, Params, Plan, Scope, Shape, TensorDesc, Ticket,
-    Value,
+    Array, CompileOptions, DType, Device, Feed, Graph, Init, Mode, Params, Plan, Scope, Shape, Storage, StoragePolicy,
+    TensorDesc, Ticket, Value,
 };
 
 /// Which clock times a case.
@@ -89,10 +89,11 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn new(device: &Device, case: &Case) -> Result<Subject> {
+    /// Float operands lie in `storage`; products may round theirs to it where that is f16.
+    pub(super) fn new(device: &Device, case: &Case, storage: Storage) -> Result<Subject> {
         let graph = Graph::new();
         let scope = Scope::new(&graph, Mode::Eval);
-        let data: Vec<Vec<f64>> =
+        let mut data: Vec<Vec<f64>> =
             case.inputs.iter().enumerate().map(|(i, input)| input.generate(1000 + i as u64)).collect();
         let mut feeds = Vec::new();
         let mut operands: Vec<Value<'_>> = Vec::new();
@@ -114,11 +115,15 @@ impl Subject {
                 graph.output(&format!("y{i}"), y);
             }
         }
-        let mut params = Params::new(device, 1);
-        let plan = Plan::compile(device, &graph, &mut params, &CompileOptions::default())?;
+        let mut params = Params::with_weights(device, 1, storage);
+        let storage = StoragePolicy { activations: storage, ..StoragePolicy::default() };
+        let options = CompileOptions { storage, ..CompileOptions::default() };
+        let plan = Plan::compile(device, &graph, &mut params, &options)?;
         for (i, input) in case.inputs.iter().enumerate().filter(|(_, input)| input.desc.dtype == DType::F32) {
             let values = data[i].iter().map(|&v| v as f32).collect();
             params.set(&format!("x{i}"), &Array { shape: input.desc.shape, data: values })?;
+            // What is held against the reference is what the storage has made of it.
+            data[i] = params.get(&format!("x{i}"))?.data.into_iter().map(f64::from).collect();
         }
         if plan.desc().dispatches.is_empty() {
             bail!("nothing to run: the result is a view of the operand");

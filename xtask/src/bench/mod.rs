@@ -18,7 +18,7 @@ mod report;
 mod row;
 mod sample;
 
-use crate::setting::tier_parser;
+use crate::setting::{storage_parser, tier_parser};
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use item::Item;
@@ -28,7 +28,7 @@ use output::OutputArgs;
 use peaks::Peaks;
 use row::Row;
 use wgrad::tensor::plan::Profile;
-use wgrad::tensor::{Device, DeviceOptions, Tier};
+use wgrad::tensor::{Device, DeviceOptions, Storage, Tier};
 
 /// What to time, and what becomes of it.
 #[derive(clap::Args)]
@@ -44,6 +44,9 @@ pub(crate) struct Args {
     /// Family of kernels [default: as the adapter suggests]
     #[arg(long, global = true, value_parser = tier_parser())]
     tier: Option<Tier>,
+    /// Numbers of the operands of kernels in memory (of networks: --precision). With f16, tiers f16 and coop multiply in 16 bits
+    #[arg(long, global = true, default_value = "f32", value_parser = storage_parser())]
+    storage: Storage,
     /// What times kernels [default: the device where it can, else the wall]; networks always take the wall's
     #[arg(long, global = true, value_enum)]
     clock: Option<Clock>,
@@ -90,6 +93,7 @@ struct Bench {
     device: Device,
     effort: Effort,
     peaks: Option<Peaks>,
+    storage: Storage,
     json: bool,
     profile: bool,
 }
@@ -100,7 +104,7 @@ impl Bench {
         let info = self.device.info();
         Row {
             tier: self.device.target().tier.name().to_string(),
-            dtype: "f32".to_string(),
+            dtype: self.storage.name().to_string(),
             clock: self.effort.clock.name().to_string(),
             adapter: info.name.clone(),
             driver: info.driver.clone(),
@@ -159,7 +163,8 @@ pub(crate) fn bench(args: &Args) -> Result<()> {
         bail!("{} has no timestamps; use --clock wall", device.info().name);
     }
     let effort = if matches!(args.what, What::Report) { Effort::brief(clock) } else { Effort::full(clock) };
-    let mut bench = Bench { device, effort, peaks: None, json: args.output.json, profile: args.profile };
+    let (storage, json, profile) = (args.storage, args.output.json, args.profile);
+    let mut bench = Bench { device, effort, peaks: None, storage, json, profile };
     if !bench.json {
         println!("{}", report::device(bench.device.info(), &bench.device.target()));
     }

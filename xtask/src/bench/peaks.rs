@@ -7,7 +7,7 @@ use std::fmt;
 use wgrad::tensor::error::mib;
 use wgrad::tensor::ops::elementwise::Scale;
 use wgrad::tensor::ops::{Case, CaseInput, Cost, Fill, Lower, OpDef, View, ViewMut};
-use wgrad::tensor::{Device, TensorDesc, Tier};
+use wgrad::tensor::{Device, Storage, TensorDesc, Tier};
 
 /// The adapter's own measured rates.
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +28,10 @@ impl Peaks {
         for (chains, fused) in [(2, true), (2, false), (4, true), (4, false), (8, true), (8, false)] {
             let mut op = PeakFma { rounds: 4, chains, fused };
             // Few steps, so that the result still depends on how many there were.
-            let error = Subject::new(device, &op.case(device))?.error()?;
+            let error = Subject::new(device, &op.case(device), Storage::F32)?.error()?;
             anyhow::ensure!(error.max < 1e-5, "the multiply-adds come out wrong: error {:.1e}", error.max);
             loop {
-                let ms = Subject::new(device, &op.case(device))?.time(effort)?.ms;
+                let ms = Subject::new(device, &op.case(device), Storage::F32)?.time(effort)?.ms;
                 if ms >= 2.0 || op.rounds >= 1 << 16 {
                     let descs = op.descs(device);
                     fma_gflops = fma_gflops.max(op.cost(&descs, &descs).flops / ms / 1e6);
@@ -42,7 +42,7 @@ impl Peaks {
         }
         let copy_bytes = copy_bytes(device);
         let desc = CaseInput::f32([copy_bytes / 4], Fill::Constant(1.5));
-        let mut copy = Subject::new(device, &Case::new("copy", Scale { alpha: 1.0 }, [desc]))?;
+        let mut copy = Subject::new(device, &Case::new("copy", Scale { alpha: 1.0 }, [desc]), Storage::F32)?;
         let copy_gb_per_s = 2.0 * copy_bytes as f64 / copy.time(effort)?.ms / 1e6;
         anyhow::ensure!(copy.error()?.max == 0.0, "the copy is not equal to the original");
         Ok(Peaks { fma_gflops, copy_gb_per_s, copy_bytes })
