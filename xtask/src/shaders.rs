@@ -52,7 +52,9 @@ fn variants(share: usize, shares: usize) -> Result<BTreeSet<KernelKey>> {
         (Tier::Coop, 32, 8, Storage::F16),
     ];
     // Where these have kernels of their own.
-    let differs = |key: &KernelKey| key.is_defined("TREE") || key.constants().any(|(name, _)| name == "BM");
+    let differs = |key: &KernelKey| {
+        key.is_defined("TREE") || key.is_defined("SUBGROUPS") || key.constants().any(|(name, _)| name == "BM")
+    };
     let mut variants = BTreeSet::new();
     let cases = REGISTRY.iter().flat_map(|entry| (entry.cases)());
     for case in cases.enumerate().filter(|(i, _)| i % shares == share).map(|(_, case)| case) {

@@ -69,6 +69,9 @@ pub(super) struct Gemm {
 impl Gemm {
     /// Records the dispatches.
     pub(super) fn lower(&self, cx: &mut Lower<'_>, part: &str) {
+        if self.is_skinny(cx) {
+            return self.product_skinny(cx, part);
+        }
         let (splits, chunk) = self.splits(cx);
         if splits == 1 {
             self.product(cx, part, self.y, self.epilogue, self.accumulate, (1, chunk));
@@ -119,6 +122,30 @@ impl Gemm {
     /// Whether results are stored by whole vec4s.
     fn whole_rows(&self, y: Matrix, splits: usize) -> bool {
         y.is_aligned(self.batch * splits) && self.n.is_multiple_of(4)
+    }
+
+    /// Whether `a` has so few rows that reading `b` is all there is to do, and subgroups can share that along `k`.
+    fn is_skinny(&self, cx: &Lower<'_>) -> bool {
+        let along_k = !self.a.transposed && self.b.transposed && self.k.is_multiple_of(4);
+        let alone = self.batch == 1 && !self.accumulate && self.a.is_aligned(1) && self.b.is_aligned(1);
+        cx.tier().reduces_by_subgroups() && self.m <= 8 && self.k >= 256 && along_k && alone
+    }
+
+    fn product_skinny(&self, cx: &mut Lower<'_>, part: &str) {
+        let (x, rows) = fold(self.n.div_ceil(16), cx.target().max_groups as usize);
+        self.epilogue
+            .bind(cx.dispatch("gemm_skinny"))
+            .part(part)
+            .bind("a", self.a.buf)
+            .bind("b", self.b.buf)
+            .bind("y", self.y.buf)
+            .define("SUBGROUPS")
+            .define_if(self.whole_rows(self.y, 1), "Y_VECTOR")
+            .set("WG", 128)
+            .set("ROWS", self.m as u32)
+            .args(&[("n", self.n), ("k", self.k), ("lda", self.a.ld), ("ldb", self.b.ld), ("ldy", self.y.ld)])
+            .args(&[("a_offset", self.a.offset), ("b_offset", self.b.offset), ("y_offset", self.y.offset)])
+            .grid(x, rows, 1);
     }
 
     fn product_tiles(

@@ -191,6 +191,15 @@ pub fn cases() -> Vec<Case> {
             }
         }
     }
+    // Few rows and a long sum: linear layers of a few images.
+    for (rows, columns) in [(1, 1000), (3, 42), (8, 128)] {
+        let inputs = [[rows, 516], [columns, 516], [rows, columns]].map(CaseInput::normal);
+        let op = MatMul { transpose_b: true, ..MatMul::default() };
+        cases.push(Case::new(format!("skinny {rows}x{columns}"), op, [inputs[0], inputs[1]]));
+        let op = MatMul { bias: true, residual: true, activation: Activation::Relu, ..op };
+        let inputs = [inputs[0], inputs[1], CaseInput::normal([columns]), inputs[2]];
+        cases.push(Case::new(format!("skinny {rows}x{columns} bias residual relu"), op, inputs));
+    }
     // The sum is cut into 63 parts where 64 were wanted.
     let inputs = [CaseInput::normal([6, 32_832]), CaseInput::normal([32_832, 25])];
     cases.push(Case::new("fewer parts than wanted", MatMul::default(), inputs));
