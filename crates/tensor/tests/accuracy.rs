@@ -5,7 +5,10 @@ use wgrad_tensor::ops::conv2d::{
     Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dConfig, ConvAlgo, ConvPass, Geometry,
 };
 use wgrad_tensor::reference::{self, Tensors};
-use wgrad_tensor::{CompileOptions, Device, DeviceOptions, Feed, Graph, Init, Mode, Params, Plan, Scope, Tier, Value};
+use wgrad_tensor::{
+    CompileOptions, Device, DeviceOptions, Feed, Graph, Init, Mode, Params, Plan, Scope, Storage, StoragePolicy, Tier,
+    Value,
+};
 
 const PASSES: [ConvPass; 3] = [ConvPass::Forward, ConvPass::BackwardInput, ConvPass::BackwardWeight];
 
@@ -38,12 +41,20 @@ fn trace<'g>(s: &Scope<'g>, g: &Geometry, pass: ConvPass, algo: ConvAlgo) -> Val
 }
 
 /// What the device and what f64 computes.
-fn results(device: &Device, g: &Geometry, pass: ConvPass, algo: ConvAlgo) -> (Vec<f32>, Vec<f64>) {
+fn results(
+    device: &Device,
+    g: &Geometry,
+    pass: ConvPass,
+    algo: ConvAlgo,
+    activations: Storage,
+) -> (Vec<f32>, Vec<f64>) {
     let graph = Graph::new();
     let scope = Scope::new(&graph, Mode::Eval);
     graph.output("result", trace(&scope, g, pass, algo));
-    let mut params = Params::new(device, 1);
-    let mut plan = Plan::compile(device, &graph, &mut params, &CompileOptions::default()).expect("compiles");
+    let mut params = Params::with_weights(device, 1, activations);
+    let storage = StoragePolicy { activations, ..StoragePolicy::default() };
+    let options = CompileOptions { storage, ..CompileOptions::default() };
+    let mut plan = Plan::compile(device, &graph, &mut params, &options).expect("compiles");
     let ticket = plan.run(&[] as &[(&str, Feed<'_>)]).expect("runs");
     let got = plan.read(ticket, "result").expect("reads");
     let mut tensors = Tensors::new();
@@ -59,11 +70,23 @@ fn results(device: &Device, g: &Geometry, pass: ConvPass, algo: ConvAlgo) -> (Ve
 #[test]
 fn every_algorithm_keeps_its_distance_from_f64() {
     let mut failures = Vec::new();
-    for tier in [Tier::Base, Tier::Cpu] {
+    // In 16 bits the operands are what the storage has made of them, and exact from there on: only sums may err.
+    let tiers =
+        [(Tier::Base, Storage::F32), (Tier::Cpu, Storage::F32), (Tier::F16, Storage::F16), (Tier::Coop, Storage::F16)];
+    for (tier, storage) in tiers {
         let options = DeviceOptions { tier: Some(tier), ..DeviceOptions::default() };
-        let device = Device::open(&options).expect("device tests need an adapter");
+        let device = match Device::open(&options) {
+            Ok(device) => device,
+            // Few software drivers have f16, fewer cooperative matrices.
+            Err(error) if storage == Storage::F16 => {
+                eprintln!("not tested: {error}");
+                continue;
+            }
+            Err(error) => panic!("device tests need an adapter: {error}"),
+        };
         for (c, h, k, r, groups) in [
             (64, 13, 32, 3, 1),
+            (32, 40, 48, 3, 1),
             (32, 11, 16, 5, 1),
             (16, 20, 16, 9, 1),
             (32, 9, 64, 1, 1),
@@ -74,7 +97,7 @@ fn every_algorithm_keeps_its_distance_from_f64() {
             let g = Geometry::forward([2, c, h, h].into(), [k, c / groups, r, r].into(), config).expect("fits");
             for pass in PASSES {
                 for algo in ConvAlgo::ALL.into_iter().filter(|algo| algo.supports(&g, pass, &device.target())) {
-                    let (got, wanted) = results(&device, &g, pass, algo);
+                    let (got, wanted) = results(&device, &g, pass, algo, storage);
                     let largest = wanted.iter().fold(0f64, |most, value| most.max(value.abs()));
                     let errors =
                         got.iter().zip(&wanted).map(|(&got, wanted)| (f64::from(got) - wanted).abs() / largest);
