@@ -51,6 +51,21 @@ pub(crate) fn example(name: &str, arguments: &[String]) -> Result<()> {
     command(cargo.args(["--example", name, "--"]).args(arguments))
 }
 
+/// Runs an example that lies where cargo has put this program: without a build of its own.
+pub(crate) fn built_example(name: &str) -> Result<()> {
+    let this = std::env::current_exe().context("where is this program?")?;
+    let path = this.with_file_name("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    command(quiet(&mut Command::new(path)))
+}
+
+/// Without a desktop, Mesa's layer that asks it for its favourite GPU complains on every start that there is none.
+fn quiet(command: &mut Command) -> &mut Command {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        command.env("NODEVICE_SELECT", "1");
+    }
+    command
+}
+
 fn cargo_command() -> Command {
     // Cargo says which of the installed ones it is, so that the same one is run.
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -63,10 +78,7 @@ fn cargo_command() -> Command {
             cargo.env_remove(&*name);
         }
     }
-    // Without a desktop, Mesa's layer that asks it for its favourite GPU complains on every start that there is none.
-    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-        cargo.env("NODEVICE_SELECT", "1");
-    }
+    quiet(&mut cargo);
     cargo
 }
 

@@ -1,5 +1,6 @@
 //! Every convolution algorithm within its own distance from f64: bounds tight enough that a wrong digit in a transform's
 //! matrix, or a sum kept in too few bits, fails.
+#![allow(clippy::print_stderr)] // what an adapter cannot run is said, not passed over
 
 use wgrad_tensor::ops::conv2d::{
     Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, Conv2dConfig, ConvAlgo, ConvPass, Geometry,

@@ -5,9 +5,7 @@ use super::measure::Subject;
 use super::output::WRONG;
 use super::row::Row;
 use anyhow::Result;
-use std::any::Any;
 use wgrad::tensor::TensorDesc;
-use wgrad::tensor::ops::conv2d::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvAlgo, ConvPass, Geometry};
 use wgrad::tensor::ops::{Case, Target};
 
 /// A case with the name of its row.
@@ -19,12 +17,15 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// A convolution by every algorithm that can compute it; anything else as it is.
+    /// A convolution by every algorithm that can compute it, the rules' own first; anything else as it is.
     pub(super) fn by_every_algorithm(name: &str, batch: Option<usize>, case: &Case, target: &Target) -> Vec<Item> {
         let with = |algo: &str, case: Case| Item { name: name.to_string(), algo: algo.to_string(), batch, case };
-        let Some((pass, g)) = convolution(case) else { return vec![with("", case.clone())] };
-        let supported = ConvAlgo::ALL.into_iter().filter(|algo| algo.supports(&g, pass, target));
-        supported.map(|algo| with(algo.name(), set_algorithm(case, algo))).collect()
+        let descs: Vec<TensorDesc> = case.inputs.iter().map(|input| input.desc).collect();
+        let candidates = case.op.candidates(&descs, target);
+        if candidates.is_empty() {
+            return vec![with("", case.clone())];
+        }
+        candidates.into_iter().map(|way| with(way.name, Case { op: way.op, ..case.clone() })).collect()
     }
 
     /// Verifies and times; what goes wrong is said in the row.
@@ -64,41 +65,12 @@ impl Item {
     }
 }
 
-fn convolution(case: &Case) -> Option<(ConvPass, Geometry)> {
-    let op: &dyn Any = &*case.op;
-    let [first, second] = [case.inputs.first()?.desc.shape, case.inputs.get(1)?.desc.shape];
-    let (pass, x, w, config) = if let Some(op) = op.downcast_ref::<Conv2d>() {
-        (ConvPass::Forward, first, second, op.config)
-    } else if let Some(op) = op.downcast_ref::<Conv2dBackwardInput>() {
-        let x = [first.dim(0), second.dim(1) * op.config.groups, op.input[0], op.input[1]];
-        (ConvPass::BackwardInput, x.into(), second, op.config)
-    } else {
-        let op = op.downcast_ref::<Conv2dBackwardWeight>()?;
-        let w = [second.dim(1), first.dim(1) / op.config.groups, op.kernel[0], op.kernel[1]];
-        (ConvPass::BackwardWeight, first, w.into(), op.config)
-    };
-    Some((pass, Geometry::forward(x, w, config).ok()?))
-}
-
-fn set_algorithm(case: &Case, algo: ConvAlgo) -> Case {
-    let op: &dyn Any = &*case.op;
-    let algo = Some(algo);
-    let mut case = case.clone();
-    if let Some(&op) = op.downcast_ref::<Conv2d>() {
-        case.op = std::rc::Rc::new(Conv2d { algo, ..op });
-    } else if let Some(&op) = op.downcast_ref::<Conv2dBackwardInput>() {
-        case.op = std::rc::Rc::new(Conv2dBackwardInput { algo, ..op });
-    } else if let Some(&op) = op.downcast_ref::<Conv2dBackwardWeight>() {
-        case.op = std::rc::Rc::new(Conv2dBackwardWeight { algo, ..op });
-    }
-    case
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use wgrad::tensor::Tier;
     use wgrad::tensor::ops::REGISTRY;
+    use wgrad::tensor::ops::conv2d::ConvAlgo;
 
     #[test]
     fn a_convolution_has_a_row_for_every_algorithm_and_the_rest_one() {

@@ -113,6 +113,7 @@ impl ConvAlgo {
         let mut order = order.chain([ConvAlgo::Implicit]);
         order.find(|algo| algo.supports(g, pass, target)).unwrap_or(ConvAlgo::Im2col)
     }
+
     /// The algorithm that computes a pass: `fixed` where it can, else what the rules choose.
     pub fn resolve(fixed: Option<ConvAlgo>, g: &Geometry, pass: ConvPass, target: &Target) -> ConvAlgo {
         fixed.filter(|algo| algo.supports(g, pass, target)).unwrap_or_else(|| ConvAlgo::choose(g, pass, target))
