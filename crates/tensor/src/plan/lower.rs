@@ -1,6 +1,7 @@
 //! Graph to plan data: records every node's dispatches, places every tensor, resolves every binding. Needs no adapter.
 
-use super::desc::{BufferDesc, Place, PlanDesc, PlannedDispatch, PortDesc};
+use super::desc::{BufferDesc, FrozenDesc, Place, PlanDesc, PlannedDispatch, PortDesc};
+use super::frozen::{self, Facts, Frozen};
 use super::{CompileOptions, storage};
 use crate::error::{DeviceError, Error, Result};
 use crate::graph::{GraphData, Node, Origin, RNG_FEED, TensorId};
@@ -40,6 +41,7 @@ pub fn lower(
     if !args.is_empty() {
         lowering.buffers.push(BufferDesc { label: "arguments".to_string(), bytes: args.len() as u64 });
     }
+    let frozen = lowering.frozen_desc();
     Ok(PlanDesc {
         target,
         graph: lowering.graph,
@@ -47,6 +49,7 @@ pub fn lower(
         buffers: lowering.buffers,
         snapshots,
         dispatches: planned,
+        frozen,
         copies,
         args,
         feeds,
@@ -130,6 +133,8 @@ struct Lowering {
     buffers: Vec<BufferDesc>,
     /// Where independent branches shall have no buffer in common.
     dependencies: Option<Dependencies>,
+    /// What runs once for each version of the weights.
+    frozen: Frozen,
 }
 
 impl Lowering {
@@ -145,6 +150,7 @@ impl Lowering {
             snapshots: BTreeMap::new(),
             buffers: Vec::new(),
             dependencies: None,
+            frozen: Frozen::default(),
         }
     }
 
@@ -167,11 +173,66 @@ impl Lowering {
         lowering.find_gradients();
         // Before recording, so that an operation sees which of its results lie in flat buffers.
         lowering.find_write_backs();
-        let (dispatches, workspaces) = lowering.record();
+        let (mut dispatches, workspaces) = lowering.record();
         let policy = &options.storage;
         lowering.storage = storage::choose(&lowering.graph, &lowering.root, &dispatches, kernels, store, policy)?;
         lowering.place_flat();
+        let limit_bytes = frozen::limit_bytes(options, &target);
+        lowering.frozen = lowering.find_frozen(&mut dispatches, &workspaces, kernels, limit_bytes)?;
         Ok((lowering, dispatches, workspaces))
+    }
+
+    /// Finds what follows from parameters that the plan does not change, and moves it to the front.
+    fn find_frozen(
+        &self,
+        dispatches: &mut Vec<Dispatch>,
+        workspaces: &[usize],
+        kernels: &mut Kernels,
+        limit_bytes: u64,
+    ) -> Result<Frozen> {
+        let updated: HashSet<TensorId> = self.graph.write_backs.iter().map(|(param, _)| *param).collect();
+        let asked_for = self.asked_for();
+        let is_param = |buf| matches!(buf, BufId::Tensor(id) if self.graph.param(id).is_some());
+        let changes = |buf| match buf {
+            BufId::Tensor(id) if is_param(buf) => updated.contains(&id),
+            BufId::Tensor(id) => {
+                let at_random = self.storage(id) != Storage::F32 && self.policy.is_stochastic();
+                !matches!(self.graph.tensors[id.0].origin, Origin::Node { .. })
+                    || self.flat.contains_key(&id)
+                    || at_random
+            }
+            BufId::Workspace(_) => false,
+        };
+        let facts = Facts {
+            is_param: &is_param,
+            changes: &changes,
+            is_asked_for: &|buf| asked_for.contains(&buf),
+            bytes: &|buf| self.buffer_bytes(buf, workspaces),
+        };
+        frozen::split(dispatches, kernels, &facts, limit_bytes)
+    }
+
+    fn frozen_desc(&self) -> FrozenDesc {
+        let params = self.frozen.params.iter().filter_map(|id| self.graph.param(*id));
+        FrozenDesc {
+            dispatches: self.frozen.dispatches,
+            params: params.map(|decl| decl.name.clone()).collect(),
+            bytes: self.frozen.bytes,
+        }
+    }
+
+    /// What is read when the last dispatch has run.
+    fn asked_for(&self) -> HashSet<BufId> {
+        let outputs = self.graph.outputs.iter().map(|(_, id)| id);
+        let values = self.graph.write_backs.iter().map(|(_, id)| id);
+        outputs.chain(values).map(|id| BufId::Tensor(self.root[id.0])).collect()
+    }
+
+    fn buffer_bytes(&self, buf: BufId, workspaces: &[usize]) -> u64 {
+        match buf {
+            BufId::Tensor(id) => self.bytes(id),
+            BufId::Workspace(i) => (workspaces[i] as u64 * 4).next_multiple_of(16),
+        }
     }
 
     fn bytes(&self, id: TensorId) -> u64 {
@@ -348,17 +409,14 @@ impl Lowering {
                 }
                 let next = position.len();
                 let key = *position.entry(buf).or_insert(next);
-                let bytes = match buf {
-                    BufId::Tensor(id) => self.bytes(id),
-                    BufId::Workspace(i) => (workspaces[i] as u64 * 4).next_multiple_of(16),
-                };
+                let bytes = self.buffer_bytes(buf, workspaces);
                 spans.entry(key).or_insert((buf, Lifetime { bytes, first: at, last: at })).1.last = at;
                 last_node.insert(buf, dispatch.node);
                 users.entry(key).or_default().insert(dispatch.node);
             }
         }
-        let kept = self.graph.outputs.iter().map(|(_, id)| id).chain(self.graph.write_backs.iter().map(|(_, id)| id));
-        let kept: HashSet<BufId> = kept.map(|id| BufId::Tensor(self.root[id.0])).collect();
+        // Until the run has ended, or until another run reads it: for good, since all others begin later.
+        let kept: HashSet<BufId> = self.asked_for().union(&self.frozen.kept).copied().collect();
         for (buf, life) in spans.values_mut() {
             if kept.contains(buf) {
                 life.last = dispatches.len();
