@@ -34,7 +34,7 @@ pub(super) struct NetArgs {
     /// follows from the weights alone
     #[arg(long, conflicts_with_all = ["memory", "precision"])]
     pub(super) inference: bool,
-    /// Most MiB that the second plan may keep [default: as much as one workspace]
+    /// Most MiB that the second plan may keep [default: as much as two workspaces]
     #[arg(long, value_name = "MIB", requires = "inference")]
     pub(super) keep: Option<u64>,
     /// Most MiB for activations, their gradients and workspaces; what does not fit is computed twice

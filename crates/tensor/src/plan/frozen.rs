@@ -38,9 +38,13 @@ pub(super) struct Facts<'a> {
     pub(super) bytes: &'a dyn Fn(BufId) -> u64,
 }
 
+/// Workspaces that may be kept where nothing else is said: a net of some million weights wants more than one (ResNet-9 with its
+/// filters in the form of Winograd: 100 MB), and a plan shall not become a multiple of what it was.
+const WORKSPACES: u64 = 2;
+
 /// Most bytes to keep: see [`CompileOptions::frozen_bytes`].
 pub(super) fn limit_bytes(options: &CompileOptions, target: &Target) -> u64 {
-    let usual = if options.temporary_bytes.is_some() { 0 } else { target.workspace_bytes };
+    let usual = if options.temporary_bytes.is_some() { 0 } else { WORKSPACES * target.workspace_bytes };
     options.frozen_bytes.unwrap_or(usual)
 }
 

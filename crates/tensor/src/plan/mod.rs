@@ -38,7 +38,7 @@ pub struct CompileOptions {
     /// in the backward pass, with the same bits; see [`crate::passes::recompute`]. `None`: nothing is computed twice.
     pub temporary_bytes: Option<u64>,
     /// Most bytes that may be taken to keep what follows from parameters alone (transformed filters) from run to run, where this
-    /// plan does not change the parameters. What does not fit is computed in every run. `None`: as much as one workspace may
+    /// plan does not change the parameters. What does not fit is computed in every run. `None`: as much as two workspaces may
     /// take ([`Target::workspace_bytes`]), or nothing where `temporary_bytes` is given; `Some(0)`: nothing.
     pub frozen_bytes: Option<u64>,
     /// Order independent branches side by side and give them no buffer in common, so that no barrier stands between them.

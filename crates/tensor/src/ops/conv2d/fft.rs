@@ -10,7 +10,7 @@
 use super::winograd::plane_elements;
 use super::{ConvPass, Geometry};
 use crate::ops::gemm::{EpilogueBuffers, Gemm, Matrix};
-use crate::ops::{BufId, DispatchBuilder, Lower, Target};
+use crate::ops::{BufId, DispatchBuilder, Lower, Target, Tier};
 
 /// Sizes of the transform.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +62,6 @@ impl Fft {
     /// The cheapest transform for this convolution, if the algorithm applies: stride and dilation 1, one group, padding that
     /// the gradient can turn into padding, a filter within the largest tile whose spectra fit the workspace.
     pub(super) fn new(g: &Geometry, target: &Target) -> Option<Fft> {
-        /// What a filter's transform costs in products of a tile, about: four words stored against eight operations.
-        const FILTER_TILES: usize = 24;
         let word = if g.c.is_multiple_of(4) && g.k.is_multiple_of(4) { 4 } else { 1 };
         let c = g.config;
         let plain = c.stride == [1, 1] && c.dilation == [1, 1] && c.groups == 1;
@@ -71,8 +69,29 @@ impl Fft {
         let sizes =
             [8, 16, 32].map(|t| Fft { t, word }).into_iter().filter(|f| plain && padding && f.t >= g.r.max(g.s));
         let fits = |f: &Fft| f.largest_workspace(g) as u64 * 4 <= target.workspace_bytes;
-        let tiles = |f: &Fft| g.n * g.p.div_ceil(f.kept(g)[0]) * g.q.div_ceil(f.kept(g)[1]);
-        sizes.filter(fits).min_by_key(|f| f.frequencies() * (tiles(f) + FILTER_TILES))
+        sizes.filter(fits).min_by_key(|f| f.tile_products(g, [g.p, g.q]))
+    }
+
+    /// Complex products for each pair of channels, in an image of this size, with what the filter's transform costs.
+    fn tile_products(self, g: &Geometry, [h, w]: [usize; 2]) -> usize {
+        /// What a filter's transform costs in products of a tile, about: four words stored against eight operations.
+        const FILTER_TILES: usize = 24;
+        let [rows, columns] = self.kept(g);
+        self.frequencies() * (g.n * h.div_ceil(rows) * w.div_ceil(columns) + FILTER_TILES)
+    }
+
+    /// Whether this is faster than the sums themselves, as far as that was measured: tier `cpu`, filters of 7x7 to 11x11, 64
+    /// channels. There a third to three quarters of the operations saved were time saved (docs/performance.md).
+    pub(super) fn pays(g: &Geometry, target: &Target) -> bool {
+        /// Operations saved that make 1.2 times the speed of the slowest pass: it kept four tenths of them.
+        const LEAST_SAVING: usize = 3;
+        let measured = target.tier == Tier::Cpu && g.r.min(g.s) >= 7 && g.c.min(g.k) >= 64;
+        let saves = |f: Fft| {
+            // Of the three passes the one with the larger image.
+            let products = 4 * f.tile_products(g, [g.h.max(g.p), g.w.max(g.q)]);
+            g.pixels() * g.r * g.s >= LEAST_SAVING * products
+        };
+        measured && Fft::new(g, target).is_some_and(saves)
     }
 
     /// Columns of a tile's spectrum.
