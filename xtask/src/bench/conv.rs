@@ -27,13 +27,14 @@ impl Layer {
 }
 
 #[rustfmt::skip] // A table is read by its columns.
-const LAYERS: [Layer; 28] = [
+const LAYERS: [Layer; 29] = [
     Layer { name: "resnet20.conv1",       c:   3, h: 32, k:  16, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "resnet20.layer1",      c:  16, h: 32, k:  16, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "resnet20.layer2.0",    c:  16, h: 32, k:  32, r: 3, stride: 2, padding: 1, groups:  1 },
     Layer { name: "resnet20.layer2",      c:  32, h: 16, k:  32, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "resnet20.layer3.0",    c:  32, h: 16, k:  64, r: 3, stride: 2, padding: 1, groups:  1 },
     Layer { name: "resnet20.layer3",      c:  64, h:  8, k:  64, r: 3, stride: 1, padding: 1, groups:  1 },
+    Layer { name: "resnet9.conv1",        c:   3, h: 32, k:  64, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "alexnet.conv2",        c:  64, h: 27, k: 192, r: 5, stride: 1, padding: 2, groups:  1 },
     Layer { name: "alexnet.conv3",        c: 192, h: 13, k: 384, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "alexnet.conv4",        c: 384, h: 13, k: 256, r: 3, stride: 1, padding: 1, groups:  1 },
