@@ -26,8 +26,7 @@ pub enum ConvAlgo {
     Im2col,
     /// The matrix product reads the windows where they lie; no workspace for the windows. Tier `cpu` only.
     Implicit,
-    /// Tiles of pixels in registers, filters too: groups of few channels (or one, as in
-    /// first layers, where it must be asked for). One launch for all groups.
+    /// Tiles of pixels in registers, filters too: groups of few channels, or first layers. One launch for all groups.
     Direct,
     /// As [`ConvAlgo::Direct`] for one input channel a group (with any number of filters each).
     Depthwise,
@@ -107,9 +106,13 @@ impl ConvAlgo {
         // With fewer channels the transforms cost more than the products they save.
         let wide = target.tier == Tier::Cpu && g.c >= 64 && g.k >= 64;
         let winograd = [ConvAlgo::WinogradF4, ConvAlgo::WinogradF2].into_iter().filter(|_| wide);
-        // A matrix product of fewer columns than its narrowest tile wastes most of it. First layers stay with im2col: the direct
-        // forward pass is ahead of it, the filter gradient is not.
-        let narrow = g.config.groups > 1 && g.kg() < 16;
+        // A matrix product of fewer columns than its narrowest tile wastes most of it. First layers of colour images have no other
+        // algorithm than im2col, which stores every pixel once for each tap; direct kernels (they end at 3x3 there) were measured
+        // to be faster forward with 16 filters, not with 64, and with both in the filter gradient.
+        let plain = g.config.groups == 1 && g.config.stride == [1, 1];
+        let few = pass == ConvPass::BackwardWeight || g.k <= 16;
+        let first_layer = target.tier == Tier::Cpu && plain && g.c == 3 && few;
+        let narrow = g.config.groups > 1 && g.kg() < 16 || first_layer;
         let direct = [ConvAlgo::Depthwise, ConvAlgo::Direct].into_iter().filter(|_| narrow);
         let fft = [ConvAlgo::Fft].into_iter().filter(|_| Fft::pays(g, target));
         let order = [ConvAlgo::Pointwise].into_iter().chain(winograd).chain(direct).chain(fft);
@@ -166,6 +169,10 @@ mod tests {
         ] {
             assert_eq!(choices([8, 64, 56, 56], [64, 64, 9, 9], config, Tier::Cpu), [ConvAlgo::Implicit; 3]);
         }
+        let first = choices([32, 3, 32, 32], [16, 3, 3, 3], same(3), Tier::Cpu);
+        assert_eq!(first, [ConvAlgo::Direct, ConvAlgo::Im2col, ConvAlgo::Direct]);
+        let first = choices([32, 3, 32, 32], [64, 3, 3, 3], same(3), Tier::Cpu);
+        assert_eq!(first, [ConvAlgo::Im2col, ConvAlgo::Im2col, ConvAlgo::Direct]);
         let wide = choices([8, 64, 56, 56], [64, 64, 9, 1], same(9), Tier::Cpu);
         assert_eq!(wide, [ConvAlgo::Implicit; 3], "of one column the transform makes a tile");
     }

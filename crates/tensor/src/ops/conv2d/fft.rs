@@ -334,3 +334,23 @@ fn filters(f: Fft, g: &Geometry, cx: &mut Lower<'_>, w: BufId, u: BufId) {
     let cut = Cut { tiles: [1, 1], step: [0, 0], padding: [0, 0], taken: [g.r, g.s] };
     f.forward(cx, image, cut, Chunk { first: 0, count: g.k }, Spectra { buf: u, filters: true });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_fit_the_memory_of_a_workgroup_by_webgpus_default_limits() {
+        for (t, word, c, words) in
+            [(8, 4, 64, 8), (8, 1, 3, 4), (8, 1, 100, 32), (16, 4, 64, 2), (16, 1, 9, 8), (32, 1, 64, 2)]
+        {
+            let f = Fft { t, word, whole: true };
+            assert_eq!(f.words(t, c), words, "{t} {word} {c}");
+            for rows in 1..=t {
+                let words = f.words(rows, 512);
+                assert!(rows * f.half() * 2 * 4 * word * words <= 16384 && f.half() * words <= 256, "{rows} {words}");
+                assert!(f.half() > rows.div_ceil(2) - 1, "an invocation for every pair of rows");
+            }
+        }
+    }
+}
