@@ -6,10 +6,12 @@
 //! storage that nothing else gets. (The buffers between frozen dispatches are free again when those have run.)
 
 use super::CompileOptions;
-use super::lower::Kernels;
+use super::desc::FrozenDesc;
+use super::lower::{Kernels, Lowering};
 use crate::error::Result;
-use crate::graph::TensorId;
+use crate::graph::{Origin, TensorId};
 use crate::ops::{BufId, Dispatch, Target};
+use crate::precision::Storage;
 use std::collections::{BTreeSet, HashSet};
 
 /// The frozen part of a plan.
@@ -25,17 +27,72 @@ pub(super) struct Frozen {
     pub(super) bytes: u64,
 }
 
+impl Lowering {
+    /// Finds what follows from parameters that the plan does not change, and moves it to the front.
+    pub(super) fn find_frozen(
+        &self,
+        dispatches: &mut Vec<Dispatch>,
+        workspaces: &[usize],
+        kernels: &mut Kernels,
+        limit_bytes: u64,
+    ) -> Result<Frozen> {
+        let updated: HashSet<TensorId> = self.graph.write_backs.iter().map(|(param, _)| *param).collect();
+        let asked_for = self.asked_for();
+        let is_param = |buf| matches!(buf, BufId::Tensor(id) if self.graph.param(id).is_some());
+        let changes = |buf| match buf {
+            BufId::Tensor(id) if is_param(buf) => updated.contains(&id),
+            BufId::Tensor(id) => {
+                let at_random = self.storage(id) != Storage::F32 && self.policy.is_stochastic();
+                !matches!(self.graph.tensors[id.0].origin, Origin::Node { .. })
+                    || self.flat.contains_key(&id)
+                    || at_random
+            }
+            BufId::Workspace(_) => false,
+        };
+        let facts = Facts {
+            is_param: &is_param,
+            changes: &changes,
+            is_asked_for: &|buf| asked_for.contains(&buf),
+            bytes: &|buf| self.buffer_bytes(buf, workspaces),
+        };
+        split(dispatches, kernels, &facts, limit_bytes)
+    }
+
+    pub(super) fn frozen_desc(&self) -> FrozenDesc {
+        let params = self.frozen.params.iter().filter_map(|id| self.graph.param(*id));
+        FrozenDesc {
+            dispatches: self.frozen.dispatches,
+            params: params.map(|decl| decl.name.clone()).collect(),
+            bytes: self.frozen.bytes,
+        }
+    }
+
+    /// What is read when the last dispatch has run.
+    pub(super) fn asked_for(&self) -> HashSet<BufId> {
+        let outputs = self.graph.outputs.iter().map(|(_, id)| id);
+        let values = self.graph.write_backs.iter().map(|(_, id)| id);
+        outputs.chain(values).map(|id| BufId::Tensor(self.root[id.0])).collect()
+    }
+
+    pub(super) fn buffer_bytes(&self, buf: BufId, workspaces: &[usize]) -> u64 {
+        match buf {
+            BufId::Tensor(id) => self.bytes(id),
+            BufId::Workspace(i) => (workspaces[i] as u64 * 4).next_multiple_of(16),
+        }
+    }
+}
+
 /// What is known of buffers before they have a place.
-pub(super) struct Facts<'a> {
+struct Facts<'a> {
     /// Whether it is a parameter.
-    pub(super) is_param: &'a dyn Fn(BufId) -> bool,
+    is_param: &'a dyn Fn(BufId) -> bool,
     /// Whether it may hold something else in every run whoever writes it: feeds, parameters that the plan updates, what lies
     /// in buffers of the store, what is rounded at random.
-    pub(super) changes: &'a dyn Fn(BufId) -> bool,
+    changes: &'a dyn Fn(BufId) -> bool,
     /// Whether it is read when the run has ended.
-    pub(super) is_asked_for: &'a dyn Fn(BufId) -> bool,
+    is_asked_for: &'a dyn Fn(BufId) -> bool,
     /// Its bytes.
-    pub(super) bytes: &'a dyn Fn(BufId) -> u64,
+    bytes: &'a dyn Fn(BufId) -> u64,
 }
 
 /// Workspaces that may be kept where nothing else is said: a net of some million weights wants more than one (ResNet-9 with its
@@ -53,12 +110,7 @@ pub(super) fn limit_bytes(options: &CompileOptions, target: &Target) -> u64 {
 ///
 /// # Errors
 /// A kernel that cannot be read.
-pub(super) fn split(
-    dispatches: &mut Vec<Dispatch>,
-    kernels: &mut Kernels,
-    facts: &Facts<'_>,
-    limit_bytes: u64,
-) -> Result<Frozen> {
+fn split(dispatches: &mut Vec<Dispatch>, kernels: &mut Kernels, facts: &Facts<'_>, limit_bytes: u64) -> Result<Frozen> {
     if limit_bytes == 0 {
         return Ok(Frozen::default());
     }

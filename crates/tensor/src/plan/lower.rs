@@ -1,7 +1,7 @@
 //! Graph to plan data: records every node's dispatches, places every tensor, resolves every binding. Needs no adapter.
 
-use super::desc::{BufferDesc, FrozenDesc, Place, PlanDesc, PlannedDispatch, PortDesc};
-use super::frozen::{self, Facts, Frozen};
+use super::desc::{BufferDesc, Place, PlanDesc, PlannedDispatch, PortDesc};
+use super::frozen::{self, Frozen};
 use super::{CompileOptions, storage};
 use crate::error::{DeviceError, Error, Result};
 use crate::graph::{GraphData, Node, Origin, RNG_FEED, TensorId};
@@ -118,13 +118,13 @@ fn broken(dispatch: &Dispatch, message: String) -> Error {
     Error::Device(DeviceError::Kernel { kernel: format!("{} ({})", dispatch.kernel, dispatch.label), message })
 }
 
-struct Lowering {
-    graph: GraphData,
+pub(super) struct Lowering {
+    pub(super) graph: GraphData,
     target: Target,
-    policy: StoragePolicy,
+    pub(super) policy: StoragePolicy,
     /// Storage of a view is its root's.
-    root: Vec<TensorId>,
-    flat: HashMap<TensorId, FlatPlace>,
+    pub(super) root: Vec<TensorId>,
+    pub(super) flat: HashMap<TensorId, FlatPlace>,
     /// What is not f32, by root.
     storage: HashMap<TensorId, Storage>,
     places: HashMap<BufId, Place>,
@@ -134,7 +134,7 @@ struct Lowering {
     /// Where independent branches shall have no buffer in common.
     dependencies: Option<Dependencies>,
     /// What runs once for each version of the weights.
-    frozen: Frozen,
+    pub(super) frozen: Frozen,
 }
 
 impl Lowering {
@@ -155,7 +155,7 @@ impl Lowering {
     }
 
     /// How a tensor, view or root, is stored.
-    fn storage(&self, id: TensorId) -> Storage {
+    pub(super) fn storage(&self, id: TensorId) -> Storage {
         self.storage.get(&self.root[id.0]).copied().unwrap_or_default()
     }
 
@@ -182,60 +182,7 @@ impl Lowering {
         Ok((lowering, dispatches, workspaces))
     }
 
-    /// Finds what follows from parameters that the plan does not change, and moves it to the front.
-    fn find_frozen(
-        &self,
-        dispatches: &mut Vec<Dispatch>,
-        workspaces: &[usize],
-        kernels: &mut Kernels,
-        limit_bytes: u64,
-    ) -> Result<Frozen> {
-        let updated: HashSet<TensorId> = self.graph.write_backs.iter().map(|(param, _)| *param).collect();
-        let asked_for = self.asked_for();
-        let is_param = |buf| matches!(buf, BufId::Tensor(id) if self.graph.param(id).is_some());
-        let changes = |buf| match buf {
-            BufId::Tensor(id) if is_param(buf) => updated.contains(&id),
-            BufId::Tensor(id) => {
-                let at_random = self.storage(id) != Storage::F32 && self.policy.is_stochastic();
-                !matches!(self.graph.tensors[id.0].origin, Origin::Node { .. })
-                    || self.flat.contains_key(&id)
-                    || at_random
-            }
-            BufId::Workspace(_) => false,
-        };
-        let facts = Facts {
-            is_param: &is_param,
-            changes: &changes,
-            is_asked_for: &|buf| asked_for.contains(&buf),
-            bytes: &|buf| self.buffer_bytes(buf, workspaces),
-        };
-        frozen::split(dispatches, kernels, &facts, limit_bytes)
-    }
-
-    fn frozen_desc(&self) -> FrozenDesc {
-        let params = self.frozen.params.iter().filter_map(|id| self.graph.param(*id));
-        FrozenDesc {
-            dispatches: self.frozen.dispatches,
-            params: params.map(|decl| decl.name.clone()).collect(),
-            bytes: self.frozen.bytes,
-        }
-    }
-
-    /// What is read when the last dispatch has run.
-    fn asked_for(&self) -> HashSet<BufId> {
-        let outputs = self.graph.outputs.iter().map(|(_, id)| id);
-        let values = self.graph.write_backs.iter().map(|(_, id)| id);
-        outputs.chain(values).map(|id| BufId::Tensor(self.root[id.0])).collect()
-    }
-
-    fn buffer_bytes(&self, buf: BufId, workspaces: &[usize]) -> u64 {
-        match buf {
-            BufId::Tensor(id) => self.bytes(id),
-            BufId::Workspace(i) => (workspaces[i] as u64 * 4).next_multiple_of(16),
-        }
-    }
-
-    fn bytes(&self, id: TensorId) -> u64 {
+    pub(super) fn bytes(&self, id: TensorId) -> u64 {
         // Kernels may read and write whole vec4s, so the tail is rounded up.
         (self.graph.desc(id).shape.numel().next_multiple_of(4) * self.storage(id).size_bytes()) as u64
     }

@@ -26,7 +26,7 @@ pub enum ConvAlgo {
     Im2col,
     /// The matrix product reads the windows where they lie; no workspace for the windows. Tier `cpu` only.
     Implicit,
-    /// Tiles of pixels in registers, filters too: groups of few channels, or first layers. One launch for all groups.
+    /// Tiles of pixels in registers, filters too: groups of few channels, or some first layers. One launch for all groups.
     Direct,
     /// As [`ConvAlgo::Direct`] for one input channel a group (with any number of filters each).
     Depthwise,
@@ -106,13 +106,13 @@ impl ConvAlgo {
         // With fewer channels the transforms cost more than the products they save.
         let wide = target.tier == Tier::Cpu && g.c >= 64 && g.k >= 64;
         let winograd = [ConvAlgo::WinogradF4, ConvAlgo::WinogradF2].into_iter().filter(|_| wide);
-        // A matrix product of fewer columns than its narrowest tile wastes most of it. First layers of colour images have no other
-        // algorithm than im2col, which stores every pixel once for each tap; direct kernels (they end at 3x3 there) were measured
-        // to be faster forward with 16 filters, not with 64, and with both in the filter gradient.
+        // A matrix product of fewer columns than its narrowest tile wastes most of it. First layers of colour images stay with im2col
+        // but for the filter gradient of 64 filters (3x3: direct kernels end there). Forward, 64 filters are faster by im2col; 16
+        // filters are not, in either pass, but ResNet-20 is held to a trajectory that other sums leave (docs/performance.md).
         let plain = g.config.groups == 1 && g.config.stride == [1, 1];
-        let few = pass == ConvPass::BackwardWeight || g.k <= 16;
-        let first_layer = target.tier == Tier::Cpu && plain && g.c == 3 && few;
-        let narrow = g.config.groups > 1 && g.kg() < 16 || first_layer;
+        let first_layer = target.tier == Tier::Cpu && plain && g.c == 3;
+        let first_filters = first_layer && pass == ConvPass::BackwardWeight && g.k >= 64;
+        let narrow = g.config.groups > 1 && g.kg() < 16 || first_filters;
         let direct = [ConvAlgo::Depthwise, ConvAlgo::Direct].into_iter().filter(|_| narrow);
         let fft = [ConvAlgo::Fft].into_iter().filter(|_| Fft::pays(g, target));
         let order = [ConvAlgo::Pointwise].into_iter().chain(winograd).chain(direct).chain(fft);
@@ -170,7 +170,7 @@ mod tests {
             assert_eq!(choices([8, 64, 56, 56], [64, 64, 9, 9], config, Tier::Cpu), [ConvAlgo::Implicit; 3]);
         }
         let first = choices([32, 3, 32, 32], [16, 3, 3, 3], same(3), Tier::Cpu);
-        assert_eq!(first, [ConvAlgo::Direct, ConvAlgo::Im2col, ConvAlgo::Direct]);
+        assert_eq!(first, [ConvAlgo::Im2col; 3]);
         let first = choices([32, 3, 32, 32], [64, 3, 3, 3], same(3), Tier::Cpu);
         assert_eq!(first, [ConvAlgo::Im2col, ConvAlgo::Im2col, ConvAlgo::Direct]);
         let wide = choices([8, 64, 56, 56], [64, 64, 9, 1], same(9), Tier::Cpu);
