@@ -7,6 +7,7 @@
 // grid: invocations(tiles*HALF*C): one column, one word of channels each
 // cost: 2*ROWS words read and 2*T written an invocation, 4*T with FILTER
 #import fft
+#import fft_planes
 override WG: u32 = 64u;
 override ROWS: u32 = 16u;
 
@@ -30,16 +31,5 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   r_z.im[{r}u] = spectrum[start + ({r}u * 2u + 1u) * args.c];
 #endfor
   let r_s = fft(r_z);
-  let at = column * T * args.plane + t * 2u * args.c + c;
-#for k in T
-  v[at + {k}u * args.plane] = r_s.re[{k}u];
-  v[at + {k}u * args.plane + args.c] = r_s.im[{k}u];
-#endfor
-#ifdef FILTER
-  let below = at + args.tiles * 2u * args.c;
-#for k in T
-  v[below + {k}u * args.plane] = -r_s.im[{k}u];
-  v[below + {k}u * args.plane + args.c] = r_s.re[{k}u];
-#endfor
-#endif
+  store_column(r_s, t, column, c);
 }

@@ -5,6 +5,7 @@
 // grid: invocations(tiles*HALF*C): one column, one word of channels each
 // cost: 2*T words read, 4*T with FILTER, and 2*rows written an invocation
 #import fft
+#import fft_planes
 override WG: u32 = 64u;
 
 struct Args { tiles: u32, c: u32, plane: u32, rows: u32, skip: u32 }
@@ -20,21 +21,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   let c = i - line * args.c;
   let t = line / HALF;
   let column = line - t * HALF;
-  let start = column * T * args.plane + t * 2u * args.c + c;
-#ifdef FILTER
-  let below = start + args.tiles * 2u * args.c;
-#endif
-  var r_z: Line;
-#for k in T
-#ifdef FILTER
-  r_z.re[{k}u] = m[start + {k}u * args.plane] + m[below + {k}u * args.plane + args.c];
-  r_z.im[{k}u] = m[start + {k}u * args.plane + args.c] - m[below + {k}u * args.plane];
-#else
-  r_z.re[{k}u] = m[start + {k}u * args.plane];
-  r_z.im[{k}u] = m[start + {k}u * args.plane + args.c];
-#endif
-#endfor
-  let r_s = fft(r_z);
+  let r_s = fft(load_column(t, column, c));
   let row_words = HALF * 2u * args.c;
   let at = t * args.rows * row_words + column * 2u * args.c + c;
 #for r in T

@@ -5,7 +5,7 @@
 // grid: invocations(tiles*ceil(rows/2)*C): two rows, one word of channels each; tiles tile0.. of the batch
 // cost: 4*HALF words read and 2*columns written an invocation
 #import fft
-#import epilogue
+#import fft_store_rows
 override WG: u32 = 64u;
 
 struct Args {
@@ -16,15 +16,6 @@ struct Args {
 @group(0) @binding(1) var<storage, read> spectrum: array<Word>;
 @group(0) @binding(2) var<storage, read_write> y: array<Word>;
 
-fn store(at: u32, c: u32, value: Word) {
-  let scaled = value / f32(T * T);
-#ifdef VECTOR
-  y[at] = epilogue(scaled, c * 4u, at * 4u, 4u);
-#else
-  y[at] = epilogue(vec4f(scaled), c, at, 1u).x;
-#endif
-}
-
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_id) lid: vec3u) {
   let i = (wid.y * nwg.x + wid.x) * WG + lid.x;
@@ -34,16 +25,9 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   let c = i - line * args.c;
   let t = line / pairs;
   let row = (line - t * pairs) * 2u;
-  let tile = args.tile0 + t;
-  let tile_line = tile / args.tiles_w;
-  let n = tile_line / args.tiles_h;
-  let top = (tile_line - n * args.tiles_h) * args.rows + row;
-  let left = (tile - tile_line * args.tiles_w) * args.columns;
-  let has_upper = top < args.h;
-  let has_lower = row + 1u < args.rows && top + 1u < args.h;
   let row_words = HALF * 2u * args.c;
   let upper = (t * args.rows + row) * row_words + c;
-  let lower = upper + select(0u, row_words, has_lower);
+  let lower = upper + select(0u, row_words, row + 1u < args.rows);
   var r_z: Line;
 #for k in HALF
   let a_re{k} = spectrum[upper + {k}u * 2u * args.c];
@@ -56,14 +40,5 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   r_z.re[{k}u] = a_re{k} - b_im{k};
   r_z.im[{k}u] = a_im{k} + b_re{k};
 #endfor
-  let r_s = fft(r_z);
-  let first = (n * args.h + top) * args.w;
-#for j in T
-  let column{j} = {j}u - args.skip;
-  if (column{j} < args.columns && left + column{j} < args.w) {
-    let at{j} = (first + left + column{j}) * args.c + c;
-    if (has_upper) { store(at{j}, c, r_s.re[{j}u]); }
-    if (has_lower) { store(at{j} + args.w * args.c, c, r_s.im[{j}u]); }
-  }
-#endfor
+  store_rows(fft(r_z), t, row, c);
 }

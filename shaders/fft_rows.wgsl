@@ -6,6 +6,7 @@
 // grid: invocations(tiles*ceil(ROWS/2)*C): two rows, one word of channels each; tiles tile0.. of the batch
 // cost: 2*T words read and 4*HALF written an invocation
 #import fft
+#import fft_load_rows
 override WG: u32 = 64u;
 override ROWS: u32 = 16u;
 override COLUMNS: u32 = 16u;
@@ -27,25 +28,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   let c = i - line * args.c;
   let t = line / PAIRS;
   let row = (line - t * PAIRS) * 2u;
-  let tile = args.tile0 + t;
-  let tile_line = tile / args.tiles_w;
-  let n = tile_line / args.tiles_h;
-  // Zero outside the image; unsigned wrap-around makes positions left of it huge.
-  let top = (tile_line - n * args.tiles_h) * args.step_h - args.pad_h + row;
-  let left = (tile - tile_line * args.tiles_w) * args.step_w - args.pad_w;
-  let has_upper = top < args.h;
-  let has_lower = top + 1u < args.h && row + 1u < ROWS;
-  let upper = (n * args.h + top) * args.w;
-  let lower = upper + args.w;
-  var r_z: Line;
-#for s in COLUMNS
-  let column{s} = left + {s}u;
-  let upper{s} = has_upper && column{s} < args.w;
-  let lower{s} = has_lower && column{s} < args.w;
-  r_z.re[{s}u] = select(Word(0.0), x[select(0u, (upper + column{s}) * args.c + c, upper{s})], upper{s});
-  r_z.im[{s}u] = select(Word(0.0), x[select(0u, (lower + column{s}) * args.c + c, lower{s})], lower{s});
-#endfor
-  let r_s = fft(r_z);
+  let r_s = fft(load_rows(t, row, c));
   let part = args.c;
   let at = (t * HALF * ROWS + row) * 2u * part + c;
 #for k in HALF

@@ -27,17 +27,20 @@ impl Layer {
 }
 
 #[rustfmt::skip] // A table is read by its columns.
-const LAYERS: [Layer; 23] = [
+const LAYERS: [Layer; 29] = [
     Layer { name: "resnet20.conv1",       c:   3, h: 32, k:  16, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "resnet20.layer1",      c:  16, h: 32, k:  16, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "resnet20.layer2.0",    c:  16, h: 32, k:  32, r: 3, stride: 2, padding: 1, groups:  1 },
     Layer { name: "resnet20.layer2",      c:  32, h: 16, k:  32, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "resnet20.layer3.0",    c:  32, h: 16, k:  64, r: 3, stride: 2, padding: 1, groups:  1 },
     Layer { name: "resnet20.layer3",      c:  64, h:  8, k:  64, r: 3, stride: 1, padding: 1, groups:  1 },
+    Layer { name: "resnet9.conv1",        c:   3, h: 32, k:  64, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "alexnet.conv2",        c:  64, h: 27, k: 192, r: 5, stride: 1, padding: 2, groups:  1 },
     Layer { name: "alexnet.conv3",        c: 192, h: 13, k: 384, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "alexnet.conv4",        c: 384, h: 13, k: 256, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "alexnet.conv5",        c: 256, h: 13, k: 256, r: 3, stride: 1, padding: 1, groups:  1 },
+    Layer { name: "alexnet.conv1",        c:   3, h: 224, k: 64, r: 11, stride: 4, padding: 2, groups: 1 },
+    Layer { name: "resnet50.conv1",       c:   3, h: 224, k: 64, r: 7, stride: 2, padding: 3, groups:  1 },
     Layer { name: "resnet50.layer1.1x1",  c:  64, h: 56, k: 256, r: 1, stride: 1, padding: 0, groups:  1 },
     Layer { name: "large.7x7.56px",        c:  64, h: 56, k:  64, r: 7, stride: 1, padding: 3, groups:  1 },
     Layer { name: "large.9x9.56px",        c:  64, h: 56, k:  64, r: 9, stride: 1, padding: 4, groups:  1 },
@@ -45,6 +48,9 @@ const LAYERS: [Layer; 23] = [
     Layer { name: "large.7x7.27px",        c:  64, h: 27, k:  64, r: 7, stride: 1, padding: 3, groups:  1 },
     Layer { name: "large.9x9.27px",        c:  64, h: 27, k:  64, r: 9, stride: 1, padding: 4, groups:  1 },
     Layer { name: "large.11x11.27px",      c:  64, h: 27, k:  64, r: 11, stride: 1, padding: 5, groups:  1 },
+    Layer { name: "large.7x7.27px.32ch",  c:  32, h: 27, k:  32, r: 7, stride: 1, padding: 3, groups:  1 },
+    Layer { name: "large.11x11.27px.32ch", c: 32, h: 27, k:  32, r: 11, stride: 1, padding: 5, groups: 1 },
+    Layer { name: "large.7x7.14px.256ch", c: 256, h: 14, k: 256, r: 7, stride: 1, padding: 3, groups:  1 },
     Layer { name: "grouped.dense",        c: 128, h: 28, k: 128, r: 3, stride: 1, padding: 1, groups:  1 },
     Layer { name: "grouped.32",           c: 128, h: 28, k: 128, r: 3, stride: 1, padding: 1, groups: 32 },
     Layer { name: "grouped.32.stride2",   c: 128, h: 28, k: 128, r: 3, stride: 2, padding: 1, groups: 32 },

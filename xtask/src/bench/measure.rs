@@ -117,7 +117,8 @@ impl Subject {
         }
         let mut params = Params::with_weights(device, 1, storage);
         let storage = StoragePolicy { activations: storage, ..StoragePolicy::default() };
-        let options = CompileOptions { storage, ..CompileOptions::default() };
+        // The operands stay the same, but what an operation makes of them is a part of it.
+        let options = CompileOptions { storage, frozen_bytes: Some(0), ..CompileOptions::default() };
         let plan = Plan::compile(device, &graph, &mut params, &options)?;
         for (i, input) in case.inputs.iter().enumerate().filter(|(_, input)| input.desc.dtype == DType::F32) {
             let values = data[i].iter().map(|&v| v as f32).collect();

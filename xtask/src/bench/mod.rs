@@ -7,6 +7,7 @@ mod accuracy;
 mod compare;
 mod conv;
 mod gemm;
+mod inference;
 mod item;
 mod markdown;
 mod measure;
@@ -256,6 +257,7 @@ mod tests {
             "nets --markdown",
             "nets resnet20 vgg16_bn --batch 4 --size 64 --precision mixed-f16 --steps 3 --markdown docs/table.md",
             "step resnet20 --profile",
+            "nets resnet9 --batch 1 --inference --keep 256",
             "peaks",
             "accuracy conv3 --batch 2",
             "report --adapter 0",
@@ -274,6 +276,8 @@ mod tests {
             ("nets resnet21", "there are lenet"),
             ("nets --steps 0", "--steps"),
             ("nets --size 0", "--size"),
+            ("nets --keep 8", "--inference"),
+            ("nets --inference --memory 8", "--memory"),
             ("nets --precision fp8", "mixed-f16"),
             ("conv --batch 0", "--batch"),
             ("conv --tier gpu", "base, cpu"),

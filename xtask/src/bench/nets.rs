@@ -1,9 +1,9 @@
 //! `cargo xtask bench nets`: whole training steps.
 
-use super::Bench;
 use super::measure::{Clock, Time};
 use super::output::WRONG;
 use super::row::Row;
+use super::{Bench, inference};
 use crate::setting::Setting;
 use anyhow::{Context, Result, bail};
 use std::collections::VecDeque;
@@ -30,6 +30,13 @@ pub(super) struct NetArgs {
     /// Numbers to train with: f32, mixed-f16, bf16-sr, …
     #[arg(long, default_value = "f32")]
     pub(super) precision: Precision,
+    /// Time inference in place of training, two plans in turns: one computes everything in every run, the other keeps what
+    /// follows from the weights alone
+    #[arg(long, conflicts_with_all = ["memory", "precision"])]
+    pub(super) inference: bool,
+    /// Most MiB that the second plan may keep [default: as much as two workspaces]
+    #[arg(long, value_name = "MIB", requires = "inference")]
+    pub(super) keep: Option<u64>,
     /// Most MiB for activations, their gradients and workspaces; what does not fit is computed twice
     #[arg(long, value_name = "MIB")]
     pub(super) memory: Option<u64>,
@@ -75,9 +82,13 @@ pub(super) fn run(bench: &Bench, options: &DeviceOptions, batch: Option<usize>, 
             clock: Clock::Wall.name().to_string(),
             ..bench.row()
         };
-        let timed = step(bench, options, name, setting, args, row.clone());
-        rows.push(timed.unwrap_or_else(|error| Row { error: Some(format!("refused: {error:#}")), ..row }));
-        bench.show(&rows[rows.len() - 1]);
+        let timed = match args.inference {
+            true => inference::rows(bench, name, setting, args, &row),
+            false => step(bench, options, name, setting, args, row.clone()).map(|row| vec![row]),
+        };
+        let timed = timed.unwrap_or_else(|error| vec![Row { error: Some(format!("refused: {error:#}")), ..row }]);
+        timed.iter().for_each(|row| bench.show(row));
+        rows.extend(timed);
     }
     rows
 }

@@ -32,7 +32,15 @@ pub(super) fn run(bench: &Bench, options: &DeviceOptions) -> Result<Vec<Row>> {
         bench.show(&rows[rows.len() - 1]);
     }
     let names = vec!["resnet20".to_string()];
-    let args = NetArgs { names, size: None, steps: 10, precision: Precision::default(), memory: None };
+    let args = NetArgs {
+        names,
+        size: None,
+        steps: 10,
+        precision: Precision::default(),
+        inference: false,
+        keep: None,
+        memory: None,
+    };
     rows.extend(nets::run(bench, options, Some(32), &args));
     Ok(rows)
 }

@@ -117,6 +117,11 @@ impl StoreLayout {
         self.entries.get(name)
     }
 
+    /// How many parameters were declared before this one.
+    pub fn number(&self, name: &str) -> Option<usize> {
+        self.order.iter().position(|known| known == name)
+    }
+
     /// All parameters in order of declaration.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.order.iter().map(|name| &self.entries[name])

@@ -1,6 +1,7 @@
 //! The parameter store: weights, running statistics and optimiser state on the device, shared by all plans of a model.
 
 pub mod layout;
+mod versions;
 
 use crate::array::Array;
 use crate::device::Device;
@@ -11,6 +12,7 @@ use crate::plan::{CompileOptions, Feed, Plan};
 use crate::precision::Storage;
 use crate::shape::{device_index, from_device_order, to_device_order};
 use layout::{LayoutError, StoreLayout};
+pub(crate) use versions::Versions;
 
 /// Parameters by name, in flat device buffers. Compiling a plan declares what its graph needs and initialises what is
 /// new, on the device, from Philox keyed by (seed, name): independent of the order in which layers are declared.
@@ -20,6 +22,7 @@ pub struct Params {
     seed: u64,
     layout: StoreLayout,
     buffers: Vec<wgpu::Buffer>,
+    versions: Versions,
 }
 
 impl Params {
@@ -32,7 +35,8 @@ impl Params {
     /// optimiser's state are f32. How an update of them is rounded is said to the plan that makes it
     /// ([`CompileOptions::storage`]).
     pub fn with_weights(device: &Device, seed: u64, weights: Storage) -> Params {
-        Params { device: device.clone(), seed, layout: StoreLayout::new(weights), buffers: Vec::new() }
+        let (layout, versions) = (StoreLayout::new(weights), Versions::default());
+        Params { device: device.clone(), seed, layout, buffers: Vec::new(), versions }
     }
 
     /// How weights are stored.
@@ -70,6 +74,12 @@ impl Params {
         self.buffers.len()
     }
 
+    /// How many writes its parameters have seen: runs of plans that update some, calls of [`Params::set`]. While it stays the
+    /// same, so do all values.
+    pub fn version(&self) -> u64 {
+        self.versions.clock()
+    }
+
     /// Reads a parameter back, waiting for everything submitted.
     ///
     /// # Errors
@@ -100,7 +110,12 @@ impl Params {
         let mut encoder = self.device.wgpu().create_command_encoder(&Default::default());
         encoder.clear_buffer(self.buffer(place)?, (place.offset * storage.size_bytes()) as u64, Some(bytes));
         self.device.queue().submit([encoder.finish()]);
+        self.note_write(name);
         Ok(())
+    }
+
+    fn note_write(&self, name: &str) {
+        self.versions.note(self.layout.number(name).as_slice());
     }
 
     /// Reads runs of bytes, (first, count) from a place on, waiting for everything submitted.
@@ -148,6 +163,7 @@ impl Params {
         let raw = to_device_order(&array.shape, &array.data);
         let offset = (place.offset * storage.size_bytes()) as u64;
         self.device.queue().write_buffer(self.buffer(place)?, offset, &storage.encode_all(&raw));
+        self.note_write(name);
         Ok(())
     }
 
@@ -229,6 +245,10 @@ impl Params {
 
     pub(crate) fn store_buffers(&self) -> &[wgpu::Buffer] {
         &self.buffers
+    }
+
+    pub(crate) fn versions(&self) -> &Versions {
+        &self.versions
     }
 
     pub(crate) fn store_layout(&self) -> &StoreLayout {

@@ -70,6 +70,18 @@ pub struct PortDesc {
     pub offset_bytes: u64,
 }
 
+/// The launches that begin [`PlanDesc::dispatches`] and are left out of a run when no parameter that they read has been
+/// written since they ran last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrozenDesc {
+    /// How many.
+    pub dispatches: usize,
+    /// Names of the parameters that they read.
+    pub params: Vec<String>,
+    /// Bytes of their results that other launches read; counted among the temporaries.
+    pub bytes: u64,
+}
+
 /// A compiled plan: buffers, dispatches, ports. Plain data.
 #[derive(Clone, Debug)]
 pub struct PlanDesc {
@@ -85,6 +97,8 @@ pub struct PlanDesc {
     pub snapshots: Vec<(Place, Place)>,
     /// Launches in order.
     pub dispatches: Vec<PlannedDispatch>,
+    /// Those that run once for each version of the weights.
+    pub frozen: FrozenDesc,
     /// Copies that end the step: parameters whose new value could not be computed in place.
     pub copies: Vec<(Place, Place)>,
     /// Contents of the argument buffer.
@@ -128,7 +142,13 @@ impl fmt::Display for PlanDesc {
             writeln!(f, "  copy {from:?} -> {to:?}")?;
         }
         let mut last = usize::MAX;
-        for dispatch in &self.dispatches {
+        for (at, dispatch) in self.dispatches.iter().enumerate() {
+            if at == 0 && self.frozen.dispatches > 0 {
+                let (count, kept) = (self.frozen.dispatches, mib(self.frozen.bytes));
+                writeln!(f, "  once per version of the weights: {count} dispatches, {kept} kept")?;
+            } else if at == self.frozen.dispatches && at > 0 {
+                writeln!(f, "  in every run: {} dispatches", self.dispatches.len() - at)?;
+            }
             let [x, y, z] = dispatch.grid;
             write!(f, "  {:<56} {} <{x},{y},{z}>", dispatch.label, dispatch.kernel)?;
             for (name, place) in &dispatch.bindings {

@@ -1,6 +1,7 @@
 //! Graph to plan data: records every node's dispatches, places every tensor, resolves every binding. Needs no adapter.
 
 use super::desc::{BufferDesc, Place, PlanDesc, PlannedDispatch, PortDesc};
+use super::frozen::{self, Frozen};
 use super::{CompileOptions, storage};
 use crate::error::{DeviceError, Error, Result};
 use crate::graph::{GraphData, Node, Origin, RNG_FEED, TensorId};
@@ -40,6 +41,7 @@ pub fn lower(
     if !args.is_empty() {
         lowering.buffers.push(BufferDesc { label: "arguments".to_string(), bytes: args.len() as u64 });
     }
+    let frozen = lowering.frozen_desc();
     Ok(PlanDesc {
         target,
         graph: lowering.graph,
@@ -47,6 +49,7 @@ pub fn lower(
         buffers: lowering.buffers,
         snapshots,
         dispatches: planned,
+        frozen,
         copies,
         args,
         feeds,
@@ -115,13 +118,13 @@ fn broken(dispatch: &Dispatch, message: String) -> Error {
     Error::Device(DeviceError::Kernel { kernel: format!("{} ({})", dispatch.kernel, dispatch.label), message })
 }
 
-struct Lowering {
-    graph: GraphData,
+pub(super) struct Lowering {
+    pub(super) graph: GraphData,
     target: Target,
-    policy: StoragePolicy,
+    pub(super) policy: StoragePolicy,
     /// Storage of a view is its root's.
-    root: Vec<TensorId>,
-    flat: HashMap<TensorId, FlatPlace>,
+    pub(super) root: Vec<TensorId>,
+    pub(super) flat: HashMap<TensorId, FlatPlace>,
     /// What is not f32, by root.
     storage: HashMap<TensorId, Storage>,
     places: HashMap<BufId, Place>,
@@ -130,6 +133,8 @@ struct Lowering {
     buffers: Vec<BufferDesc>,
     /// Where independent branches shall have no buffer in common.
     dependencies: Option<Dependencies>,
+    /// What runs once for each version of the weights.
+    pub(super) frozen: Frozen,
 }
 
 impl Lowering {
@@ -146,11 +151,12 @@ impl Lowering {
             snapshots: BTreeMap::new(),
             buffers: Vec::new(),
             dependencies: None,
+            frozen: Frozen::default(),
         }
     }
 
     /// How a tensor, view or root, is stored.
-    fn storage(&self, id: TensorId) -> Storage {
+    pub(super) fn storage(&self, id: TensorId) -> Storage {
         self.storage.get(&self.root[id.0]).copied().unwrap_or_default()
     }
 
@@ -168,14 +174,16 @@ impl Lowering {
         lowering.find_gradients();
         // Before recording, so that an operation sees which of its results lie in flat buffers.
         lowering.find_write_backs();
-        let (dispatches, workspaces) = lowering.record();
+        let (mut dispatches, workspaces) = lowering.record();
         let policy = &options.storage;
         lowering.storage = storage::choose(&lowering.graph, &lowering.root, &dispatches, kernels, store, policy)?;
         lowering.place_flat();
+        let limit_bytes = frozen::limit_bytes(options, &target);
+        lowering.frozen = lowering.find_frozen(&mut dispatches, &workspaces, kernels, limit_bytes)?;
         Ok((lowering, dispatches, workspaces))
     }
 
-    fn bytes(&self, id: TensorId) -> u64 {
+    pub(super) fn bytes(&self, id: TensorId) -> u64 {
         // Kernels may read and write whole vec4s, so the tail is rounded up.
         (self.graph.desc(id).shape.numel().next_multiple_of(4) * self.storage(id).size_bytes()) as u64
     }
@@ -349,17 +357,14 @@ impl Lowering {
                 }
                 let next = position.len();
                 let key = *position.entry(buf).or_insert(next);
-                let bytes = match buf {
-                    BufId::Tensor(id) => self.bytes(id),
-                    BufId::Workspace(i) => (workspaces[i] as u64 * 4).next_multiple_of(16),
-                };
+                let bytes = self.buffer_bytes(buf, workspaces);
                 spans.entry(key).or_insert((buf, Lifetime { bytes, first: at, last: at })).1.last = at;
                 last_node.insert(buf, dispatch.node);
                 users.entry(key).or_default().insert(dispatch.node);
             }
         }
-        let kept = self.graph.outputs.iter().map(|(_, id)| id).chain(self.graph.write_backs.iter().map(|(_, id)| id));
-        let kept: HashSet<BufId> = kept.map(|id| BufId::Tensor(self.root[id.0])).collect();
+        // Until the run has ended, or until another run reads it: for good, since all others begin later.
+        let kept: HashSet<BufId> = self.asked_for().union(&self.frozen.kept).copied().collect();
         for (buf, life) in spans.values_mut() {
             if kept.contains(buf) {
                 life.last = dispatches.len();

@@ -5,12 +5,13 @@
 //! the list of dispatches, submits it, and creates no wgpu object but its encoders.
 
 mod desc;
+mod frozen;
 mod lower;
 mod profile;
 mod run;
 mod storage;
 
-pub use desc::{BufferDesc, Place, PlanDesc, PlannedDispatch, PortDesc};
+pub use desc::{BufferDesc, FrozenDesc, Place, PlanDesc, PlannedDispatch, PortDesc};
 pub use lower::lower;
 pub use profile::{Profile, ProfileRow};
 pub use run::{Feed, Plan, Ticket};
@@ -36,6 +37,10 @@ pub struct CompileOptions {
     /// Most bytes that temporaries may take: activations, their gradients, workspaces. What does not fit is computed again
     /// in the backward pass, with the same bits; see [`crate::passes::recompute`]. `None`: nothing is computed twice.
     pub temporary_bytes: Option<u64>,
+    /// Most bytes that may be taken to keep what follows from parameters alone (transformed filters) from run to run, where this
+    /// plan does not change the parameters. What does not fit is computed in every run. `None`: as much as two workspaces may
+    /// take ([`Target::workspace_bytes`]), or nothing where `temporary_bytes` is given; `Some(0)`: nothing.
+    pub frozen_bytes: Option<u64>,
     /// Order independent branches side by side and give them no buffer in common, so that no barrier stands between them.
     /// Takes more memory; see [`crate::passes::memory`].
     pub overlap: bool,
@@ -53,6 +58,7 @@ impl Default for CompileOptions {
             storage: StoragePolicy::default(),
             tuning: Tuning::default(),
             temporary_bytes: None,
+            frozen_bytes: None,
             overlap: false,
             submissions: 1,
             poison_memory: false,

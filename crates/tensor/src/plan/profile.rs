@@ -23,7 +23,7 @@ pub struct ProfileRow {
 /// Times of all dispatches of one run.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// In order of execution.
+    /// In order of execution; without what the run left out because it had been done before.
     pub rows: Vec<ProfileRow>,
 }
 
@@ -72,9 +72,10 @@ impl Plan {
                 hint: "profile on another adapter",
             }));
         }
-        let clock = Clock::new(&self.device, 2 * self.launches.len() as u32)?;
+        let first = self.first_launch();
+        let clock = Clock::new(&self.device, 2 * (self.launches.len() - first) as u32)?;
         let mut encoder = self.begin(feeds)?;
-        for (i, launch) in self.launches.iter().enumerate() {
+        for (i, launch) in self.launches[first..].iter().enumerate() {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: None,
                 timestamp_writes: Some(clock.writes(2 * i as u32)),
@@ -84,9 +85,10 @@ impl Plan {
         self.finish(encoder)?;
         let ms = clock.read(&self.device)?;
         let graph = &self.desc.graph;
-        let mut rows = Vec::with_capacity(self.launches.len());
-        for (i, dispatch) in self.desc.dispatches.iter().enumerate() {
-            let first = i == 0 || self.desc.dispatches[i - 1].node != dispatch.node;
+        let dispatches = &self.desc.dispatches[first..];
+        let mut rows = Vec::with_capacity(dispatches.len());
+        for (i, dispatch) in dispatches.iter().enumerate() {
+            let first = i == 0 || dispatches[i - 1].node != dispatch.node;
             rows.push(ProfileRow {
                 label: dispatch.label.clone(),
                 kernel: dispatch.kernel.to_string(),
@@ -114,6 +116,7 @@ impl Plan {
         self.device.wait()?;
         let begun = Instant::now();
         self.device.queue().submit([encoder.finish()]);
+        self.note_writes();
         self.device.wait()?;
         let wall_ms = begun.elapsed().as_secs_f64() * 1e3;
         let device_ms = clock.map(|clock| clock.read(&self.device)).transpose()?.map(|ms| ms[0]);

@@ -8,7 +8,7 @@ use crate::error::{DeviceError, Error, Result, UsageError};
 use crate::graph::{Graph, GraphData};
 use crate::kernel::Kernel;
 use crate::ops::BufferRef;
-use crate::params::Params;
+use crate::params::{Params, Versions};
 use crate::precision::Storage;
 use crate::shape::{from_device_order, to_device_order};
 use crate::tune::{self, TuneReport};
@@ -61,6 +61,13 @@ pub struct Plan {
     steps: u64,
     tuned: TuneReport,
     submissions: usize,
+    /// When the store's parameters were written, and by number those that frozen dispatches read and that a run writes.
+    versions: Versions,
+    frozen_params: Vec<usize>,
+    written_params: Vec<usize>,
+    /// The newest of what the frozen dispatches have read, if they have run.
+    frozen_version: Option<u64>,
+    launched: usize,
 }
 
 impl std::fmt::Debug for Plan {
@@ -151,6 +158,10 @@ impl Plan {
                 used_by: None,
             });
         }
+        let number = |name: &String| params.store_layout().number(name);
+        let frozen_params = desc.frozen.params.iter().filter_map(number).collect();
+        let updated = desc.graph.write_backs.iter().filter_map(|(id, _)| desc.graph.param(*id));
+        let written_params = updated.filter_map(|decl| number(&decl.name)).collect();
         let mut plan = Plan {
             device: device.clone(),
             launches: Vec::with_capacity(desc.dispatches.len()),
@@ -161,6 +172,11 @@ impl Plan {
             steps: 0,
             tuned: TuneReport::default(),
             submissions: options.submissions.max(1),
+            versions: params.versions().clone(),
+            frozen_params,
+            written_params,
+            frozen_version: None,
+            launched: 0,
         };
         plan.make_launches()?;
         Ok(plan)
@@ -256,8 +272,9 @@ impl Plan {
     /// A feed that is missing, unknown, or of another length or type; a lost device.
     pub fn run<N: AsRef<str>>(&mut self, feeds: &[(N, Feed<'_>)]) -> Result<Ticket> {
         let mut encoder = self.begin(feeds)?;
-        let share = self.launches.len().div_ceil(self.submissions).max(1);
-        for (i, launches) in self.launches.chunks(share).enumerate() {
+        let launches = &self.launches[self.first_launch()..];
+        let share = launches.len().div_ceil(self.submissions).max(1);
+        for (i, launches) in launches.chunks(share).enumerate() {
             if i > 0 {
                 // The device starts on what is encoded while the rest is being encoded. One queue keeps the order.
                 let next = self.device.wgpu().create_command_encoder(&Default::default());
@@ -269,6 +286,17 @@ impl Plan {
             }
         }
         self.finish(encoder)
+    }
+
+    /// Where a run begins: behind the frozen dispatches, if the parameters are as these have read them.
+    pub(super) fn first_launch(&self) -> usize {
+        let is_fresh = self.frozen_version == Some(self.versions.newest(&self.frozen_params));
+        if is_fresh { self.desc.frozen.dispatches } else { 0 }
+    }
+
+    /// How many dispatches the last run had: all of [`PlanDesc::dispatches`], or those that are not frozen.
+    pub fn launched(&self) -> usize {
+        self.launched
     }
 
     /// Stages the feeds and records their copy to the device, and the opening copies.
@@ -332,7 +360,11 @@ impl Plan {
             let place = port.place;
             encoder.copy_buffer_to_buffer(from, place.offset_bytes, readback, port.offset_bytes, place.size_bytes);
         }
+        self.launched = self.launches.len() - self.first_launch();
         let submission = self.device.queue().submit([encoder.finish()]);
+        // Whatever came of it: kept results are not believed before the device has said that all is well.
+        self.frozen_version = None;
+        self.note_writes();
         // The ring stays in order whatever came of the submission: a refused step may be followed by a good one.
         let slot = &mut self.ring[number];
         slot.staging.map_async(wgpu::MapMode::Write, .., |_| {});
@@ -341,7 +373,13 @@ impl Plan {
         slot.used_by = Some((ticket, submission));
         self.steps += 1;
         self.device.check()?;
+        self.frozen_version = Some(self.versions.newest(&self.frozen_params));
         Ok(ticket)
+    }
+
+    /// Tells the plans of the store that a run has written parameters.
+    pub(super) fn note_writes(&self) {
+        self.versions.note(&self.written_params);
     }
 
     fn check_feeds<N: AsRef<str>>(&self, feeds: &[(N, Feed<'_>)]) -> Result<()> {

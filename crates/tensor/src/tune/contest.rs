@@ -279,7 +279,8 @@ impl Ring<'_> {
         data.check()?;
         let decls: Vec<_> = data.params().map(|(_, decl)| decl.clone()).collect();
         self.params.declare(&decls)?;
-        let mut plan = Plan::compile_chosen(self.device, data, &self.params, &CompileOptions::default())?;
+        let all_of_it = CompileOptions { frozen_bytes: Some(0), ..CompileOptions::default() };
+        let mut plan = Plan::compile_chosen(self.device, data, &self.params, &all_of_it)?;
         // What an earlier candidate computed must not pass for what this one left out.
         self.params.clear(GOT)?;
         let ticket = plan.run(&[] as &[(&str, Feed<'_>)])?;

@@ -26,8 +26,7 @@ pub enum ConvAlgo {
     Im2col,
     /// The matrix product reads the windows where they lie; no workspace for the windows.
     Implicit,
-    /// Tiles of pixels in registers, filters too: groups of few channels (or one, as in
-    /// first layers, where it must be asked for). One launch for all groups.
+    /// Tiles of pixels in registers, filters too: groups of few channels, or some first layers. One launch for all groups.
     Direct,
     /// As [`ConvAlgo::Direct`] for one input channel a group (with any number of filters each).
     Depthwise,
@@ -105,11 +104,16 @@ impl ConvAlgo {
         // With fewer channels the transforms cost more than the products they save.
         let wide = target.tier == Tier::Cpu && g.c >= 64 && g.k >= 64;
         let winograd = [ConvAlgo::WinogradF4, ConvAlgo::WinogradF2].into_iter().filter(|_| wide);
-        // A matrix product of fewer columns than its narrowest tile wastes most of it. First layers stay with im2col: the direct
-        // forward pass is ahead of it, the filter gradient is not.
-        let narrow = g.config.groups > 1 && g.kg() < 16;
+        // A matrix product of fewer columns than its narrowest tile wastes most of it. First layers of colour images stay with im2col
+        // but for the filter gradient of 64 filters (3x3: direct kernels end there). Forward, 64 filters are faster by im2col; 16
+        // filters are not, in either pass, but ResNet-20 is held to a trajectory that other sums leave (docs/performance.md).
+        let plain = g.config.groups == 1 && g.config.stride == [1, 1];
+        let first_layer = target.tier == Tier::Cpu && plain && g.c == 3;
+        let first_filters = first_layer && pass == ConvPass::BackwardWeight && g.k >= 64;
+        let narrow = g.config.groups > 1 && g.kg() < 16 || first_filters;
         let direct = [ConvAlgo::Depthwise, ConvAlgo::Direct].into_iter().filter(|_| narrow);
-        let order = [ConvAlgo::Pointwise].into_iter().chain(winograd).chain(direct);
+        let fft = [ConvAlgo::Fft].into_iter().filter(|_| Fft::pays(g, target));
+        let order = [ConvAlgo::Pointwise].into_iter().chain(winograd).chain(direct).chain(fft);
         let mut order = order.chain([ConvAlgo::Implicit]);
         order.find(|algo| algo.supports(g, pass, target)).unwrap_or(ConvAlgo::Im2col)
     }
@@ -117,5 +121,57 @@ impl ConvAlgo {
     /// The algorithm that computes a pass: `fixed` where it can, else what the rules choose.
     pub fn resolve(fixed: Option<ConvAlgo>, g: &Geometry, pass: ConvPass, target: &Target) -> ConvAlgo {
         fixed.filter(|algo| algo.supports(g, pass, target)).unwrap_or_else(|| ConvAlgo::choose(g, pass, target))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::conv2d::Conv2dConfig;
+
+    const PASSES: [ConvPass; 3] = [ConvPass::Forward, ConvPass::BackwardInput, ConvPass::BackwardWeight];
+
+    fn choices(x: [usize; 4], w: [usize; 4], config: Conv2dConfig, tier: Tier) -> [ConvAlgo; 3] {
+        let g = Geometry::forward(x.into(), w.into(), config).expect("fits");
+        PASSES.map(|pass| ConvAlgo::choose(&g, pass, &Target { tier, ..Target::default() }))
+    }
+
+    #[test]
+    fn the_fourier_transform_takes_large_filters_where_it_was_measured_to_pay() {
+        let same = |r: usize| Conv2dConfig { padding: [r / 2; 2], ..Conv2dConfig::default() };
+        for (n, c, h, r, wanted) in [
+            (2, 64, 56, 7, ConvAlgo::Fft),
+            (2, 64, 56, 11, ConvAlgo::Fft),
+            (8, 64, 27, 9, ConvAlgo::Fft),
+            (2, 64, 27, 11, ConvAlgo::Fft),
+            (8, 64, 27, 7, ConvAlgo::Fft),
+            (8, 128, 27, 9, ConvAlgo::Fft),
+            // It saves less than four times the operations: 585 million for 198; and where it lost, with few tiles to a filter.
+            (2, 64, 27, 7, ConvAlgo::Implicit),
+            (2, 256, 14, 7, ConvAlgo::Implicit),
+            (1, 64, 8, 7, ConvAlgo::Implicit),
+            // Few channels, small filters.
+            (8, 32, 56, 9, ConvAlgo::Implicit),
+            (8, 64, 56, 5, ConvAlgo::WinogradF4),
+            (8, 64, 56, 6, ConvAlgo::Implicit),
+        ] {
+            let got = choices([n, c, h, h], [c, c, r, r], same(r), Tier::Cpu);
+            assert_eq!(got, [wanted; 3], "{n} images of {h}, {c} channels, {r}x{r}");
+        }
+        let base = choices([8, 64, 56, 56], [64, 64, 9, 9], same(9), Tier::Base);
+        assert_eq!(base, [ConvAlgo::Im2col; 3], "not measured on a GPU");
+        for config in [
+            Conv2dConfig { stride: [2, 2], ..same(9) },
+            Conv2dConfig { dilation: [1, 2], ..same(9) },
+            Conv2dConfig { padding: [9, 4], ..Conv2dConfig::default() },
+        ] {
+            assert_eq!(choices([8, 64, 56, 56], [64, 64, 9, 9], config, Tier::Cpu), [ConvAlgo::Implicit; 3]);
+        }
+        let first = choices([32, 3, 32, 32], [16, 3, 3, 3], same(3), Tier::Cpu);
+        assert_eq!(first, [ConvAlgo::Im2col; 3]);
+        let first = choices([32, 3, 32, 32], [64, 3, 3, 3], same(3), Tier::Cpu);
+        assert_eq!(first, [ConvAlgo::Im2col, ConvAlgo::Im2col, ConvAlgo::Direct]);
+        let wide = choices([8, 64, 56, 56], [64, 64, 9, 1], same(9), Tier::Cpu);
+        assert_eq!(wide, [ConvAlgo::Implicit; 3], "of one column the transform makes a tile");
     }
 }

@@ -10,7 +10,7 @@
 use super::winograd::plane_elements;
 use super::{ConvPass, Geometry};
 use crate::ops::gemm::{EpilogueBuffers, Gemm, Matrix};
-use crate::ops::{BufId, DispatchBuilder, Lower, Target};
+use crate::ops::{BufId, DispatchBuilder, Lower, Target, Tier};
 
 /// Sizes of the transform.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Fft {
     t: usize,
     /// Channels of a word of the transforms.
     word: usize,
+    /// Whether a tile's rows wait for its columns in workgroup memory, rather than in a workspace.
+    whole: bool,
 }
 
 /// Spectra of tiles, or of filters in blocks of two by two, as one matrix for each frequency.
@@ -62,17 +64,38 @@ impl Fft {
     /// The cheapest transform for this convolution, if the algorithm applies: stride and dilation 1, one group, padding that
     /// the gradient can turn into padding, a filter within the largest tile whose spectra fit the workspace.
     pub(super) fn new(g: &Geometry, target: &Target) -> Option<Fft> {
-        /// What a filter's transform costs in products of a tile, about: four words stored against eight operations.
-        const FILTER_TILES: usize = 24;
-        let word = if g.c.is_multiple_of(4) && g.k.is_multiple_of(4) { 4 } else { 1 };
+        let whole = target.tier != Tier::Cpu;
+        let vector = g.c.is_multiple_of(4) && g.k.is_multiple_of(4);
+        // Of a tile of 32 pixels one vec4 is more than a workgroup's memory.
+        let with_side = |t| Fft { t, word: if vector && !(whole && t == 32) { 4 } else { 1 }, whole };
         let c = g.config;
         let plain = c.stride == [1, 1] && c.dilation == [1, 1] && c.groups == 1;
         let padding = c.padding[0] < g.r && c.padding[1] < g.s;
-        let sizes =
-            [8, 16, 32].map(|t| Fft { t, word }).into_iter().filter(|f| plain && padding && f.t >= g.r.max(g.s));
+        let sizes = [8, 16, 32].map(with_side).into_iter().filter(|f| plain && padding && f.t >= g.r.max(g.s));
         let fits = |f: &Fft| f.largest_workspace(g) as u64 * 4 <= target.workspace_bytes;
-        let tiles = |f: &Fft| g.n * g.p.div_ceil(f.kept(g)[0]) * g.q.div_ceil(f.kept(g)[1]);
-        sizes.filter(fits).min_by_key(|f| f.frequencies() * (tiles(f) + FILTER_TILES))
+        sizes.filter(fits).min_by_key(|f| f.tile_products(g, [g.p, g.q]))
+    }
+
+    /// Complex products for each pair of channels, in an image of this size, with what the filter's transform costs.
+    fn tile_products(self, g: &Geometry, [h, w]: [usize; 2]) -> usize {
+        /// What a filter's transform costs in products of a tile, about: four words stored against eight operations.
+        const FILTER_TILES: usize = 24;
+        let [rows, columns] = self.kept(g);
+        self.frequencies() * (g.n * h.div_ceil(rows) * w.div_ceil(columns) + FILTER_TILES)
+    }
+
+    /// Whether this is faster than the sums themselves, as far as that was measured: tier `cpu`, filters of 7x7 to 11x11, 64
+    /// channels (docs/performance.md).
+    pub(super) fn pays(g: &Geometry, target: &Target) -> bool {
+        /// Operations saved that make 1.2 times the speed of the slowest pass: three tenths of them were time saved.
+        const LEAST_SAVING: usize = 4;
+        let measured = target.tier == Tier::Cpu && g.r.min(g.s) >= 7 && g.c.min(g.k) >= 64;
+        let saves = |f: Fft| {
+            // Of the three passes the one with the larger image.
+            let products = 4 * f.tile_products(g, [g.h.max(g.p), g.w.max(g.q)]);
+            g.pixels() * g.r * g.s >= LEAST_SAVING * products
+        };
+        measured && Fft::new(g, target).is_some_and(saves)
     }
 
     /// Columns of a tile's spectrum.
@@ -97,7 +120,16 @@ impl Fft {
 
     /// Elements between the two directions of a transform.
     fn between_elements(self, tiles: usize, rows: usize, c: usize) -> usize {
-        tiles * rows * self.half() * 2 * c
+        if self.whole { 0 } else { tiles * rows * self.half() * 2 * c }
+    }
+
+    /// Words of channels whose `rows` rows a workgroup holds at a time.
+    fn words(self, rows: usize, c: usize) -> usize {
+        /// WebGPU's default limits.
+        const MEMORY_BYTES: usize = 16 << 10;
+        const INVOCATIONS: usize = 256;
+        let most = (MEMORY_BYTES / (rows * self.half() * 2 * 4 * self.word)).min(INVOCATIONS / self.half());
+        (1 << most.ilog2()).min((c / self.word).next_power_of_two())
     }
 
     /// Elements that a single tile's largest workspace takes at the least, or all the filters'.
@@ -125,21 +157,35 @@ impl Fft {
     fn forward(self, cx: &mut Lower<'_>, image: Image, cut: Cut, chunk: Chunk, Spectra { buf, filters }: Spectra) {
         let [rows, columns] = cut.taken;
         let c = image.c / self.word;
+        let plane = plane_elements(if filters { 2 } else { 1 } * chunk.count, 2 * image.c) / self.word;
+        let tiles =
+            [("tile0", chunk.first), ("tiles", chunk.count), ("tiles_h", cut.tiles[0]), ("tiles_w", cut.tiles[1])];
+        let place = [("step_h", cut.step[0]), ("step_w", cut.step[1]), ("h", image.h), ("w", image.w), ("c", c)];
+        let padding = [("pad_h", cut.padding[0]), ("pad_w", cut.padding[1])];
+        if self.whole {
+            let words = self.words(rows, image.c);
+            let kernel = cx.dispatch("fft_tile").part("fft.tile").bind("x", image.buf).bind("v", buf);
+            self.constants(kernel)
+                .set("WORDS", words as u32)
+                .set("ROWS", rows as u32)
+                .set("COLUMNS", columns as u32)
+                .define_if(filters, "FILTER")
+                .args(&tiles)
+                .args(&place)
+                .args(&padding)
+                .arg("plane", plane)
+                .groups(chunk.count * c.div_ceil(words));
+            return;
+        }
         let between = cx.workspace(self.between_elements(chunk.count, rows, image.c));
         let kernel = cx.dispatch("fft_rows").part("fft.rows").bind("x", image.buf).bind("spectrum", between);
         self.constants(kernel)
             .set("ROWS", rows as u32)
             .set("COLUMNS", columns as u32)
-            .args(&[
-                ("tile0", chunk.first),
-                ("tiles", chunk.count),
-                ("tiles_h", cut.tiles[0]),
-                ("tiles_w", cut.tiles[1]),
-            ])
-            .args(&[("step_h", cut.step[0]), ("step_w", cut.step[1]), ("h", image.h), ("w", image.w), ("c", c)])
-            .args(&[("pad_h", cut.padding[0]), ("pad_w", cut.padding[1])])
+            .args(&tiles)
+            .args(&place)
+            .args(&padding)
             .invocations(chunk.count * rows.div_ceil(2) * c);
-        let plane = plane_elements(if filters { 2 } else { 1 } * chunk.count, 2 * image.c) / self.word;
         let kernel = cx.dispatch("fft_columns").part("fft.columns").bind("spectrum", between).bind("v", buf);
         self.constants(kernel)
             .set("ROWS", rows as u32)
@@ -159,8 +205,26 @@ impl Fft {
         epilogue: EpilogueBuffers,
     ) {
         let c = image.c / self.word;
-        let between = cx.workspace(self.between_elements(chunk.count, kept[0], image.c));
         let plane = plane_elements(if filters { 2 } else { 1 } * chunk.count, 2 * image.c) / self.word;
+        let place = [("tile0", chunk.first), ("tiles", chunk.count), ("tiles_h", tiles[0]), ("tiles_w", tiles[1])];
+        let size = [("h", image.h), ("w", image.w), ("c", c)];
+        let part = [("rows", kept[0]), ("columns", kept[1]), ("skip", skip[1])];
+        if self.whole {
+            let words = self.words(kept[0], image.c);
+            let kernel = epilogue.bind(cx.dispatch("fft_inverse_tile")).part("fft.inverse_tile").define("INVERSE");
+            self.constants(kernel.bind("m", buf).bind("y", image.buf))
+                .set("WORDS", words as u32)
+                .set("ROWS", kept[0] as u32)
+                .define_if(filters, "FILTER")
+                .define_if(self.word == 4, "Y_VECTOR")
+                .args(&place)
+                .args(&size)
+                .args(&part)
+                .args(&[("plane", plane), ("skip_h", skip[0])])
+                .groups(chunk.count * c.div_ceil(words));
+            return;
+        }
+        let between = cx.workspace(self.between_elements(chunk.count, kept[0], image.c));
         let kernel = cx.dispatch("fft_inverse_columns").part("fft.inverse_columns");
         self.constants(kernel.bind("m", buf).bind("spectrum", between))
             .define("INVERSE")
@@ -170,15 +234,9 @@ impl Fft {
         let kernel = epilogue.bind(cx.dispatch("fft_inverse_rows")).part("fft.inverse_rows").define("INVERSE");
         self.constants(kernel.bind("spectrum", between).bind("y", image.buf))
             .define_if(self.word == 4, "Y_VECTOR")
-            .args(&[("tile0", chunk.first), ("tiles", chunk.count), ("tiles_h", tiles[0]), ("tiles_w", tiles[1])])
-            .args(&[
-                ("h", image.h),
-                ("w", image.w),
-                ("c", c),
-                ("rows", kept[0]),
-                ("columns", kept[1]),
-                ("skip", skip[1]),
-            ])
+            .args(&place)
+            .args(&size)
+            .args(&part)
             .invocations(chunk.count * kept[0].div_ceil(2) * c);
     }
 }
@@ -277,4 +335,24 @@ fn filters(f: Fft, g: &Geometry, cx: &mut Lower<'_>, w: BufId, u: BufId) {
     let image = Image { buf: w, n: g.k, h: g.r, w: g.s, c: g.c };
     let cut = Cut { tiles: [1, 1], step: [0, 0], padding: [0, 0], taken: [g.r, g.s] };
     f.forward(cx, image, cut, Chunk { first: 0, count: g.k }, Spectra { buf: u, filters: true });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_fit_the_memory_of_a_workgroup_by_webgpus_default_limits() {
+        for (t, word, c, words) in
+            [(8, 4, 64, 8), (8, 1, 3, 4), (8, 1, 100, 32), (16, 4, 64, 2), (16, 1, 9, 8), (32, 1, 64, 2)]
+        {
+            let f = Fft { t, word, whole: true };
+            assert_eq!(f.words(t, c), words, "{t} {word} {c}");
+            for rows in 1..=t {
+                let words = f.words(rows, 512);
+                assert!(rows * f.half() * 2 * 4 * word * words <= 16384 && f.half() * words <= 256, "{rows} {words}");
+                assert!(f.half() > rows.div_ceil(2) - 1, "an invocation for every pair of rows");
+            }
+        }
+    }
 }
