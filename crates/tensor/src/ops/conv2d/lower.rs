@@ -246,6 +246,11 @@ fn window<'b, 'a>(kernel: DispatchBuilder<'b, 'a>, g: &Geometry) -> DispatchBuil
         .args(&[("dil_h", c.dilation[0]), ("dil_w", c.dilation[1])])
 }
 
+/// Whether the taps of a filter row lie over neighbouring pixels, for all neighbouring pixels, and are few enough for registers.
+fn row_of_taps(g: &Geometry) -> bool {
+    (2..=3).contains(&g.s) && g.config.stride[1] == 1 && g.config.dilation[1] == 1
+}
+
 /// Forward pass, or input gradient: `source` is `x` or `dy`, `target` is `y` or `dx`.
 fn implicit(
     g: &Geometry,
@@ -262,11 +267,18 @@ fn implicit(
     let (phase_h, phase_w) = (ht.div_ceil(sh), wt.div_ceil(sw));
     let phase_pixels = g.n * phase_h * phase_w;
     let tile = RegisterTile::choose(phase_pixels, ctg, sh * sw * g.config.groups, lanes);
+    // All taps of a filter row at once, where a lane's pixels can lie in one row without many too much behind its end. Larger
+    // tiles gain as much, but a driver compiles their larger text a second longer.
+    let row = wt.next_multiple_of(4 * tile.lane);
+    let rows = row_of_taps(g) && !(backward && sh > 1) && tile.shared == 16 && 5 * row <= 6 * wt;
+    let (phase_w, taps) = if rows { (row, g.s) } else { (phase_w, 1) };
+    let phase_pixels = g.n * phase_h * phase_w;
     let phase_strips = phase_pixels.div_ceil(4 * tile.lane * lanes);
     // The taps that hit anything in one phase are every stride-th one; with a dilation they are found one by one.
     let tap_step = |axis: usize| {
         if backward && g.config.dilation[axis] == 1 { g.config.stride[axis] } else { 1 }
     };
+    let tap_w = if rows { g.s } else { tap_step(1) };
     let tiles_c = ctg.div_ceil(tile.shared);
     let tiles = phase_strips * sh * sw * tiles_c;
     let (x, y) = fold(tiles, cx.target().max_groups as usize);
@@ -277,14 +289,17 @@ fn implicit(
         .bind("w", w)
         .bind("y", target)
         .define_if(backward, "BACKWARD_INPUT")
+        .define_if(rows, "ROWS")
         .define_if(ctg.is_multiple_of(4), "Y_VECTOR")
+        .set("TAPS", taps as u32)
+        .set("SPAN", (4 * tile.lane + taps - 1) as u32)
         .set("SG", lanes as u32)
         .set("LANE", tile.lane as u32)
         .set("SHARED", tile.shared as u32)
         .set("STRIDE_H", g.config.stride[0] as u32)
         .set("STRIDE_W", g.config.stride[1] as u32)
         .args(&[("phase_pixels", phase_pixels), ("phase_strips", phase_strips)])
-        .args(&[("tap_h", tap_step(0)), ("tap_w", tap_step(1))])
+        .args(&[("tap_h", tap_step(0)), ("tap_w", tap_w)])
         .args(&[("phase_h", phase_h), ("phase_w", phase_w), ("tiles_c", tiles_c)])
         .args(&[("hs", hs), ("ws", ws), ("cs", cs), ("csg", csg), ("ht", ht), ("wt", wt), ("ct", ct), ("ctg", ctg)]);
     window(kernel, g).grid(x, y, g.config.groups);
@@ -296,8 +311,15 @@ fn implicit_weight(g: &Geometry, cx: &mut Lower<'_>, (x, dy, dw): (BufId, BufId,
     const WORKGROUPS: usize = 16;
     let lanes = cx.target().subgroup_size as usize;
     let columns = g.window() / 4;
-    // The parts of the sum keep the cores busy, however few the tiles.
-    let tile = RegisterTile::choose(g.window(), g.kg(), WORKGROUPS * g.config.groups, lanes);
+    // All taps of a filter row in one lane, where no more than a third of the lanes is idle then.
+    let lines = g.r * g.cg() / 4;
+    let rows_of_taps = row_of_taps(g) && 2 * lines.next_multiple_of(lanes) <= 3 * lines;
+    let tile = if rows_of_taps {
+        RegisterTile { lane: g.s, shared: if g.kg() > 16 { 32 } else { 16 } }
+    } else {
+        // The parts of the sum keep the cores busy, however few the tiles.
+        RegisterTile::choose(g.window(), g.kg(), WORKGROUPS * g.config.groups, lanes)
+    };
     let tiles_k = g.kg().div_ceil(tile.shared);
     let tiles = columns.div_ceil(tile.lane * lanes) * tiles_k;
     let rows = g.n * g.p;
@@ -314,6 +336,8 @@ fn implicit_weight(g: &Geometry, cx: &mut Lower<'_>, (x, dy, dw): (BufId, BufId,
         .bind("x", x)
         .bind("dy", dy)
         .bind("partial", partial)
+        .define_if(rows_of_taps, "ROWS")
+        .set("CARRY", (g.s - 1) as u32)
         .set("SG", lanes as u32)
         .set("LANE", tile.lane as u32)
         .set("SHARED", tile.shared as u32)
