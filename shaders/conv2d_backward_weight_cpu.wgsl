@@ -2,11 +2,16 @@
 // source: implicit GEMM (cuDNN, arXiv:1410.0759) with the register tile of gemm_cpu.wgsl
 // bindings: x [N,H,W,C], dy [N,P,Q,K], partial [parts, K, R, S, C/groups]
 // grid: x = tiles of LANE*SG columns (r, s, four c) x SHARED k, y = parts of the rows (n, p), z = group; one subgroup each
-// cost: 2*K*R*S*C/groups FLOP an output pixel; per four pixels 4*LANE loads a lane and SHARED broadcast loads
+// cost: 2*K*R*S*C/groups FLOP an output pixel; per four pixels 4*LANE loads a lane (4 with ROWS) and SHARED broadcast loads
+//
+// With ROWS (stride 1) a lane's columns are the LANE taps of one filter row under four channels: neighbouring taps of
+// neighbouring output pixels meet the same pixels of x, so that four output pixels need 4 + CARRY of them, and CARRY are still there.
 override SG: u32 = 8u;
 // The register tile, see gemm_cpu.wgsl: a lane has LANE columns.
 override LANE: u32 = 1u;
 override SHARED: u32 = 16u;
+// With ROWS: LANE - 1.
+override CARRY: u32 = 2u;
 
 struct Args {
   rows: u32, rows_part: u32, tiles_k: u32, k: u32, kg: u32, c: u32, cg: u32,
@@ -27,9 +32,33 @@ struct Column { c4: u32, tap_h: u32, tap_w: u32 }
 // Columns behind the last one repeat it; they are not stored.
 fn column_of(column: u32) -> Column {
   let cg4 = args.cg / 4u;
+#ifdef ROWS
+  let line = min(column / LANE, args.r * cg4 - 1u);
+  let r = line / cg4;
+  return Column(line - r * cg4, r * args.dil_h, column % LANE);
+#else
   let own = min(column, args.r * args.s * cg4 - 1u);
   let tap = own / cg4;
   return Column(own - tap * cg4, tap / args.s * args.dil_h, tap % args.s * args.dil_w);
+#endif
+}
+
+// Where column `column` lies in a filter.
+fn place_of(column: u32) -> u32 {
+#ifdef ROWS
+  let cg4 = args.cg / 4u;
+  let line = column / LANE;
+  let r = line / cg4;
+  return (r * LANE + column % LANE) * cg4 + line - r * cg4;
+#else
+  return column;
+#endif
+}
+
+// Four channels of pixel `w` of the row whose first vec4 is `line`, 0 outside the image.
+fn load_x(line: u32, w: u32, inside: bool) -> vec4f {
+  let known = inside && w < args.w;
+  return select(vec4f(0.0), x[select(0u, line + w * (args.c / 4u), known)], known);
 }
 
 @compute @workgroup_size(SG)
@@ -47,6 +76,9 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_id) lid: ve
   var r_dw: array<vec4f, LANE * SHARED>;
   var r_x: array<vec4f, 4u * LANE>;
   var r_dy: array<vec4f, REGISTERS>;
+#ifdef ROWS
+  var r_in: array<vec4f, CARRY + 4u>;
+#endif
   // Loops test at their end, see conv2d_cpu.wgsl.
   var row = wid.y * args.rows_part;
   loop {
@@ -56,16 +88,33 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_id) lid: ve
     let h{l} = (row - n * args.p) * args.stride_h + own{l}.tap_h - args.pad_h;
     let line{l} = ((n * args.h + h{l}) * args.w * args.c + group * args.cg) / 4u + own{l}.c4;
 #endfor
+#ifdef ROWS
+#for j in CARRY
+    r_in[4u + {j}u] = load_x(line0, {j}u - args.pad_w, h0 < args.h);
+#endfor
+#endif
     var q = 0u;
     loop {
+#ifdef ROWS
+#for j in CARRY
+      r_in[{j}u] = r_in[4u + {j}u];
+#endfor
+#for j in 4
+      r_in[CARRY + {j}u] = load_x(line0, q + CARRY + {j}u - args.pad_w, h0 < args.h);
+#endfor
 #for l in LANE
 #for i in 4
-      let w{l}_{i} = (q + {i}u) * args.stride_w + own{l}.tap_w - args.pad_w;
-      let inside{l}_{i} = h{l} < args.h && w{l}_{i} < args.w && q + {i}u < args.q;
-      let from{l}_{i} = select(0u, line{l} + w{l}_{i} * (args.c / 4u), inside{l}_{i});
-      r_x[{l}u * 4u + {i}u] = select(vec4f(0.0), x[from{l}_{i}], inside{l}_{i});
+      r_x[{l}u * 4u + {i}u] = select(vec4f(0.0), r_in[{i}u + {l}u], q + {i}u < args.q);
 #endfor
 #endfor
+#else
+#for l in LANE
+#for i in 4
+      r_x[{l}u * 4u + {i}u] = load_x(line{l}, (q + {i}u) * args.stride_w + own{l}.tap_w - args.pad_w,
+                                     h{l} < args.h && q + {i}u < args.q);
+#endfor
+#endfor
+#endif
       for (var i = 0u; i < REGISTERS; i++) {
         let v = min(i * SG + lid.x, SHARED - 1u);
         let k = min(k0 + (v % QUADS) * 4u, args.kg - 4u);
@@ -93,7 +142,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_id) lid: ve
   if (column + {l}u < columns) {
 #for i in SHARED
     if (k0 + {i}u < args.kg) {
-      partial[(wid.y * args.k + group * args.kg + k0 + {i}u) * columns + column + {l}u] = r_dw[{l}u * SHARED + {i}u];
+      partial[(wid.y * args.k + group * args.kg + k0 + {i}u) * columns + place_of(column + {l}u)] = r_dw[{l}u * SHARED + {i}u];
     }
 #endfor
   }

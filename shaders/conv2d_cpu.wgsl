@@ -2,11 +2,16 @@
 // source: implicit GEMM (cuDNN, arXiv:1410.0759) with the register tile of gemm_cpu.wgsl
 // bindings: x = source [N,Hs,Ws,Cs], w [K,R,S,C/groups], y = target [N,Ht,Wt,Ct], bias, residual
 // grid: (x, y) = tiles of 4*LANE*SG target pixels x SHARED target channels folded, z = group; one subgroup each
-// cost: 2*R*S*Cs/groups FLOP a target element; per four source channels of a tap 4*LANE loads a lane and SHARED broadcast loads
+// cost: 2*R*S*Cs/groups FLOP a target element; per four source channels of TAPS taps SPAN loads a lane and TAPS*SHARED
+//       broadcast loads
 //
 // Lanes lie along target pixels, 4*LANE each; SHARED target channels are shared. With BACKWARD_INPUT and a stride the target
 // pixels are walked phase by phase (all those with equal h % stride and w % stride together, a workgroup has one phase):
 // the taps that hit anything are then every stride-th one, and no others are visited. The forward pass has one phase.
+//
+// With ROWS (a stride of 1 along the row) all taps of a filter row are taken at once: a lane's pixels lie side by side in one row
+// (phase_w is the width rounded up to that, nothing is stored for what is too much), so that neighbouring taps share all but
+// one of the SPAN source pixels that a lane loads.
 //
 // Loops test at their end: a software adapter runs a loop's body once more with all lanes masked off before it notices a
 // test at the head, and three nested loops of three or four rounds each would waste a third of their time so.
@@ -18,6 +23,9 @@ override SHARED: u32 = 16u;
 // Constants, so that divisions by them become shifts.
 override STRIDE_H: u32 = 1u;
 override STRIDE_W: u32 = 1u;
+// Taps that are taken at once, and source pixels that a lane loads for them.
+override TAPS: u32 = 1u;
+override SPAN: u32 = 4u;
 
 struct Args {
   phase_pixels: u32, phase_strips: u32, phase_h: u32, phase_w: u32, tiles_c: u32, tap_h: u32, tap_w: u32,
@@ -91,6 +99,37 @@ fn source_index(t: Pixel, phase: u32, r: u32, s: u32, group: u32) -> u32 {
   return select(NOTHING, (((t.n * args.hs + h) * args.ws + w) * args.cs + group * args.csg) / 4u, inside);
 }
 
+// Which of the TAPS taps meets a lane's first pixel at source pixel u of SPAN.
+fn tap_under(u: u32) -> u32 {
+#ifdef BACKWARD_INPUT
+  return TAPS - 1u - u;
+#else
+  return u;
+#endif
+}
+
+#ifdef ROWS
+// The source row that filter row r of a target pixel reads (its first pixel, whether it exists) and its column under the first
+// of the pixels that the lane loads.
+struct Row { first: u32, column: u32, known: bool }
+
+fn source_row(t: Pixel, r: u32) -> Row {
+#ifdef BACKWARD_INPUT
+  let h = t.i + args.pad_h - r * args.dil_h;
+  let column = t.j + args.pad_w - (TAPS - 1u);
+#else
+  let h = t.i * STRIDE_H + r * args.dil_h - args.pad_h;
+  let column = t.j - args.pad_w;
+#endif
+  return Row((t.n * args.hs + h) * args.ws, column, t.known && h < args.hs);
+}
+
+fn row_index(row: Row, j: u32, group: u32) -> u32 {
+  let w = row.column + j;
+  return select(NOTHING, ((row.first + w) * args.cs + group * args.csg) / 4u, row.known && w < args.ws);
+}
+
+#endif
 fn load_x(index: u32, c4: u32) -> vec4f {
   let v = x[select(index + c4, 0u, index == NOTHING)];
   return select(v, vec4f(0.0), index == NOTHING);
@@ -151,52 +190,84 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   // r_y[l * SHARED + i]: target channel i of the lane's pixels 4l..4l+3; r_x[4l + j]: these pixels at source channel j.
   var r_y: array<vec4f, LANE * SHARED>;
   var r_x: array<vec4f, 4u * LANE>;
+  var r_in: array<vec4f, SPAN>;
   var r_w: array<vec4f, REGISTERS>;
   var r = r_first;
   loop {
     var s = s_first;
     loop {
+#ifdef ROWS
+      let row = source_row(t0_0, r);
+#for j in SPAN
+      let from{j} = row_index(row, {j}u, group);
+#endfor
+#else
 #for l in LANE
 #for i in 4
       let from{l}_{i} = source_index(t{l}_{i}, phase, r, s, group);
 #endfor
 #endfor
+#endif
       let tap = min(r, args.r - 1u) * args.s + min(s, args.s - 1u);
       var c4 = 0u;
       loop {
+#ifdef ROWS
+#for j in SPAN
+        r_in[{j}u] = load_x(from{j}, c4);
+#endfor
+#else
 #for l in LANE
 #for i in 4
-        let r_in{l}_{i} = load_x(from{l}_{i}, c4);
+        r_in[{l}u * 4u + {i}u] = load_x(from{l}_{i}, c4);
 #endfor
+#endfor
+#endif
+        var u = 0u;
+#ifdef ROWS
+        let taps = args.s;
+#else
+        let taps = 1u;
+#endif
+        loop {
+          for (var i = 0u; i < REGISTERS; i++) {
+            r_w[i] = load_w(min(i * SG + lid.x, SHARED - 1u), c0, c4, tap + tap_under(u), group);
+          }
+#for l in LANE
 #for i in 4
-        r_x[{l}u * 4u + {i}u] = vec4f(r_in{l}_0[{i}u], r_in{l}_1[{i}u], r_in{l}_2[{i}u], r_in{l}_3[{i}u]);
+          r_x[{l}u * 4u + {i}u] = vec4f(r_in[{l}u * 4u][{i}u], r_in[{l}u * 4u + 1u][{i}u],
+                                        r_in[{l}u * 4u + 2u][{i}u], r_in[{l}u * 4u + 3u][{i}u]);
 #endfor
 #endfor
-        for (var i = 0u; i < REGISTERS; i++) {
-          r_w[i] = load_w(min(i * SG + lid.x, SHARED - 1u), c0, c4, tap, group);
-        }
-        // Each sum is touched once for the four channels: it comes from the stack and goes back there.
+          // Each sum is touched once for the four channels: it comes from the stack and goes back there.
 #ifdef BACKWARD_INPUT
 #for g in SHARED / 4
 #for i in 4
-        let r_s{g}_{i} = subgroupBroadcast(r_w[({g}u + {i}u * QUADS) / SG], ({g}u + {i}u * QUADS) % SG);
+          let r_s{g}_{i} = subgroupBroadcast(r_w[({g}u + {i}u * QUADS) / SG], ({g}u + {i}u * QUADS) % SG);
 #endfor
 #for l in LANE
 #for j in 4
-        r_y[{l}u * SHARED + {g}u * 4u + {j}u] += r_s{g}_0[{j}u] * r_x[{l}u * 4u] + r_s{g}_1[{j}u] * r_x[{l}u * 4u + 1u]
-                                              + r_s{g}_2[{j}u] * r_x[{l}u * 4u + 2u] + r_s{g}_3[{j}u] * r_x[{l}u * 4u + 3u];
+          r_y[{l}u * SHARED + {g}u * 4u + {j}u] += r_s{g}_0[{j}u] * r_x[{l}u * 4u] + r_s{g}_1[{j}u] * r_x[{l}u * 4u + 1u]
+                                                + r_s{g}_2[{j}u] * r_x[{l}u * 4u + 2u] + r_s{g}_3[{j}u] * r_x[{l}u * 4u + 3u];
 #endfor
 #endfor
 #endfor
 #else
 #for i in SHARED
-        let r_s{i} = subgroupBroadcast(r_w[{i}u / SG], {i}u % SG);
+          let r_s{i} = subgroupBroadcast(r_w[{i}u / SG], {i}u % SG);
 #for l in LANE
-        r_y[{l}u * SHARED + {i}u] += r_s{i}.x * r_x[{l}u * 4u] + r_s{i}.y * r_x[{l}u * 4u + 1u]
-                                   + r_s{i}.z * r_x[{l}u * 4u + 2u] + r_s{i}.w * r_x[{l}u * 4u + 3u];
+          r_y[{l}u * SHARED + {i}u] += r_s{i}.x * r_x[{l}u * 4u] + r_s{i}.y * r_x[{l}u * 4u + 1u]
+                                     + r_s{i}.z * r_x[{l}u * 4u + 2u] + r_s{i}.w * r_x[{l}u * 4u + 3u];
 #endfor
 #endfor
 #endif
+#ifdef ROWS
+          // The next tap finds its pixels one further.
+#for j in SPAN
+          r_in[{j}u] = r_in[min({j}u + 1u, SPAN - 1u)];
+#endfor
+#endif
+          continuing { u += 1u; break if u >= taps; }
+        }
         continuing { c4 += 1u; break if c4 >= args.csg / 4u; }
       }
       continuing { s += args.tap_w; break if s >= args.s; }

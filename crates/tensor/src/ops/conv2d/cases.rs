@@ -21,7 +21,7 @@ fn is_possible(algo: ConvAlgo, g: &Geometry, pass: ConvPass) -> bool {
 pub fn cases() -> Vec<Case> {
     let plain = Conv2dConfig::default();
     let same = config([1, 1], [1, 1], [1, 1], 1);
-    let geometries: [(&str, [usize; 4], [usize; 4], Conv2dConfig); 39] = [
+    let geometries: [(&str, [usize; 4], [usize; 4], Conv2dConfig); 40] = [
         ("3x3 same", [2, 4, 6, 5], [8, 4, 3, 3], same),
         ("3 channels to 5", [2, 3, 7, 6], [5, 3, 3, 3], same),
         ("batch 1, one pixel", [1, 4, 1, 1], [4, 4, 3, 3], same),
@@ -57,6 +57,7 @@ pub fn cases() -> Vec<Case> {
         ("register tile 2 by 32, input gradient", [2, 64, 12, 12], [8, 64, 3, 3], same),
         ("5x5", [2, 8, 11, 9], [12, 8, 5, 5], config([1, 1], [2, 1], [1, 1], 1)),
         ("no padding, many tiles", [3, 8, 23, 30], [20, 8, 3, 3], plain),
+        ("3x2, stride 2 by 1, rows of taps", [2, 8, 9, 12], [8, 8, 3, 2], config([2, 1], [1, 0], [1, 1], 1)),
         ("full and narrow tiles", [2, 8, 13, 10], [12, 8, 3, 3], same),
         ("7x9, tiles of 16", [2, 8, 19, 23], [4, 8, 7, 9], config([1, 1], [3, 2], [1, 1], 1)),
         ("11x11, tiles of 32, odd channels", [1, 3, 27, 30], [5, 3, 11, 11], config([1, 1], [5, 5], [1, 1], 1)),

@@ -1,6 +1,7 @@
 //! Implicit products on GPUs: tiles in workgroup memory, filled from the images as they lie.
 
-use super::lower::{sum_parts, tap_step, taps, window};
+use super::implicit_cpu::tap_step;
+use super::lower::{sum_parts, taps, window};
 use super::{ConvPass, Geometry};
 use crate::ops::gemm::{EpilogueBuffers, fold};
 use crate::ops::tile_product::TileProduct;

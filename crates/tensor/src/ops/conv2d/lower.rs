@@ -2,9 +2,8 @@
 
 use super::fft::{self, Fft};
 use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvAlgo, ConvPass, Geometry};
-use super::{implicit, winograd};
-use crate::ops::gemm::{EpilogueBuffers, Gemm, Matrix, fold};
-use crate::ops::register_tile::RegisterTile;
+use super::{implicit, implicit_cpu, winograd};
+use crate::ops::gemm::{EpilogueBuffers, Gemm, Matrix};
 use crate::ops::{BufId, DispatchBuilder, Lower, Tier};
 
 /// Longest sum of products in one register: beyond it f32 loses digits that the optimiser would keep.
@@ -31,7 +30,9 @@ pub(super) fn forward(op: &Conv2d, cx: &mut Lower<'_>) {
                 windows_product(&g, windows(&g, cols, count), w, y, (m0, count), epilogue).lower(cx, "gemm");
             }
         }
-        ConvAlgo::Implicit if cx.tier() == Tier::Cpu => implicit_cpu(&g, cx, ConvPass::Forward, (x, w, y), epilogue),
+        ConvAlgo::Implicit if cx.tier() == Tier::Cpu => {
+            implicit_cpu::product(&g, cx, ConvPass::Forward, (x, w, y), epilogue)
+        }
         ConvAlgo::Implicit => implicit::product(&g, cx, ConvPass::Forward, (x, w, y), epilogue),
         algo @ (ConvAlgo::Direct | ConvAlgo::Depthwise) => {
             if let Some(direct) = algo.direct(&g, ConvPass::Forward, &cx.target()) {
@@ -88,7 +89,7 @@ pub(super) fn backward_input(op: &Conv2dBackwardInput, cx: &mut Lower<'_>) {
         }
         ConvAlgo::Implicit => {
             let epilogue = EpilogueBuffers { residual, ..Default::default() };
-            let product = if cx.tier() == Tier::Cpu { implicit_cpu } else { implicit::product };
+            let product = if cx.tier() == Tier::Cpu { implicit_cpu::product } else { implicit::product };
             product(&g, cx, ConvPass::BackwardInput, (dy, w, dx), epilogue);
         }
         algo @ (ConvAlgo::Direct | ConvAlgo::Depthwise) => {
@@ -128,7 +129,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, cx: &mut Lower<'_>) {
                 gradient_filters(&g, dy, windows(&g, cols, count), dw, (m0, count)).lower(cx, "gemm");
             }
         }
-        ConvAlgo::Implicit if cx.tier() == Tier::Cpu => implicit_weight_cpu(&g, cx, (x, dy, dw)),
+        ConvAlgo::Implicit if cx.tier() == Tier::Cpu => implicit_cpu::filter_gradient(&g, cx, (x, dy, dw)),
         ConvAlgo::Implicit => implicit::filter_gradient(&g, cx, (x, dy, dw)),
         algo @ (ConvAlgo::Direct | ConvAlgo::Depthwise) => {
             if let Some(direct) = algo.direct(&g, ConvPass::BackwardWeight, &cx.target()) {
@@ -247,85 +248,6 @@ pub(super) fn window<'b, 'a>(kernel: DispatchBuilder<'b, 'a>, g: &Geometry) -> D
     kernel
         .args(&[("r", g.r), ("s", g.s), ("pad_h", c.padding[0]), ("pad_w", c.padding[1])])
         .args(&[("dil_h", c.dilation[0]), ("dil_w", c.dilation[1])])
-}
-
-/// How far apart the taps lie that hit anything in one phase of the target's pixels: a stride, or 1 where a dilation makes
-/// them be found one by one.
-pub(super) fn tap_step(g: &Geometry, pass: ConvPass, axis: usize) -> usize {
-    if pass == ConvPass::BackwardInput && g.config.dilation[axis] == 1 { g.config.stride[axis] } else { 1 }
-}
-
-/// Forward pass, or input gradient: `source` is `x` or `dy`, `target` is `y` or `dx`.
-fn implicit_cpu(
-    g: &Geometry,
-    cx: &mut Lower<'_>,
-    pass: ConvPass,
-    (source, w, target): (BufId, BufId, BufId),
-    epilogue: EpilogueBuffers,
-) {
-    let backward = pass == ConvPass::BackwardInput;
-    let lanes = cx.target().subgroup_size as usize;
-    let [sh, sw] = if backward { g.config.stride } else { [1, 1] };
-    let (from, to) = ((g.h, g.w, g.c, g.cg()), (g.p, g.q, g.k, g.kg()));
-    let ((hs, ws, cs, csg), (ht, wt, ct, ctg)) = if backward { (to, from) } else { (from, to) };
-    let (phase_h, phase_w) = (ht.div_ceil(sh), wt.div_ceil(sw));
-    let phase_pixels = g.n * phase_h * phase_w;
-    let tile = RegisterTile::choose(phase_pixels, ctg, sh * sw * g.config.groups, lanes);
-    let phase_strips = phase_pixels.div_ceil(4 * tile.lane * lanes);
-    let tiles_c = ctg.div_ceil(tile.shared);
-    let tiles = phase_strips * sh * sw * tiles_c;
-    let (x, y) = fold(tiles, cx.target().max_groups as usize);
-    let kernel = epilogue
-        .bind(cx.dispatch("conv2d_cpu"))
-        .part("implicit")
-        .bind("x", source)
-        .bind("w", w)
-        .bind("y", target)
-        .define_if(backward, "BACKWARD_INPUT")
-        .define_if(ctg.is_multiple_of(4), "Y_VECTOR")
-        .set("SG", lanes as u32)
-        .set("LANE", tile.lane as u32)
-        .set("SHARED", tile.shared as u32)
-        .set("STRIDE_H", g.config.stride[0] as u32)
-        .set("STRIDE_W", g.config.stride[1] as u32)
-        .args(&[("phase_pixels", phase_pixels), ("phase_strips", phase_strips)])
-        .args(&[("tap_h", tap_step(g, pass, 0)), ("tap_w", tap_step(g, pass, 1))])
-        .args(&[("phase_h", phase_h), ("phase_w", phase_w), ("tiles_c", tiles_c)])
-        .args(&[("hs", hs), ("ws", ws), ("cs", cs), ("csg", csg), ("ht", ht), ("wt", wt), ("ct", ct), ("ctg", ctg)]);
-    window(kernel, g).grid(x, y, g.config.groups);
-}
-
-/// Filter gradient: partial sums over parts of the output rows, then their sum in a fixed order.
-fn implicit_weight_cpu(g: &Geometry, cx: &mut Lower<'_>, (x, dy, dw): (BufId, BufId, BufId)) {
-    /// Enough workgroups for the few cores of a software adapter, with some slack for balance.
-    const WORKGROUPS: usize = 16;
-    let lanes = cx.target().subgroup_size as usize;
-    let columns = g.window() / 4;
-    // The parts of the sum keep the cores busy, however few the tiles.
-    let tile = RegisterTile::choose(g.window(), g.kg(), WORKGROUPS * g.config.groups, lanes);
-    let tiles_k = g.kg().div_ceil(tile.shared);
-    let tiles = columns.div_ceil(tile.lane * lanes) * tiles_k;
-    let rows = g.n * g.p;
-    let size = g.k * g.window();
-    let room = (cx.target().workspace_bytes as usize / (4 * size)).max(1);
-    let wanted = WORKGROUPS.div_ceil(tiles * g.config.groups).max(g.pixels().div_ceil(PART_PIXELS));
-    let parts = wanted.min(rows).min(room).max(1);
-    let rows_part = rows.div_ceil(parts);
-    let parts = rows.div_ceil(rows_part);
-    let partial = if parts == 1 { dw } else { cx.workspace(parts * size) };
-    let kernel = cx
-        .dispatch("conv2d_backward_weight_cpu")
-        .part("implicit")
-        .bind("x", x)
-        .bind("dy", dy)
-        .bind("partial", partial)
-        .set("SG", lanes as u32)
-        .set("LANE", tile.lane as u32)
-        .set("SHARED", tile.shared as u32)
-        .args(&[("rows", rows), ("rows_part", rows_part), ("tiles_k", tiles_k), ("k", g.k), ("kg", g.kg())])
-        .args(&[("c", g.c), ("cg", g.cg()), ("h", g.h), ("w", g.w), ("p", g.p), ("q", g.q)]);
-    taps(kernel, g).grid(tiles, parts, g.config.groups);
-    sum_parts(g, cx, partial, dw, parts);
 }
 
 /// The filter gradient from `parts` that lie side by side; a single one is `dw` itself.

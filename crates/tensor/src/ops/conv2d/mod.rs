@@ -10,6 +10,7 @@ mod direct;
 mod fft;
 mod geometry;
 mod implicit;
+mod implicit_cpu;
 mod lower;
 mod transpose;
 mod winograd;
