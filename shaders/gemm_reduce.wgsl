@@ -1,4 +1,4 @@
-// computes: y = act(sum over parts of partial + bias + residual): the second pass of a product with k split
+// computes: y = act(sum over parts of partial + bias + residual), or with DERIVATIVE (sum …) * act' at `known`: the second pass of a product with k split
 // source: deterministic split-K (CUTLASS "parallel reduction")
 // bindings: partial [splits, batch, m, n], y [m,n] per batch member with rows ldy apart, bias [batch*n], residual like y
 // grid: invocations(batch*m*n)
@@ -17,6 +17,9 @@ struct Args {
 #endif
 #ifdef RESIDUAL
 @group(0) @binding(11) var<storage, read> residual: array<f32>;
+#endif
+#ifdef DERIVATIVE
+@group(0) @binding(12) var<storage, read> known: array<f32>;
 #endif
 
 @compute @workgroup_size(WG)
@@ -40,6 +43,10 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 #ifdef ACCUMULATE
   y[at] += sum;
 #else
+#ifdef DERIVATIVE
+  y[at] = sum * activate_derivative(vec4f(known[at]), args.slope).x;
+#else
   y[at] = activate(vec4f(sum), args.slope).x;
+#endif
 #endif
 }

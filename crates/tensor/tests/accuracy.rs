@@ -31,7 +31,7 @@ fn trace<'g>(s: &Scope<'g>, g: &Geometry, pass: ConvPass, algo: ConvAlgo) -> Val
     match pass {
         ConvPass::Forward => s.graph().apply1(Conv2d { algo, ..Conv2d::new(config) }, &[param("x", x), param("w", w)]),
         ConvPass::BackwardInput => {
-            let op = Conv2dBackwardInput { config, input: [g.h, g.w], residual: false, algo };
+            let op = Conv2dBackwardInput { algo, ..Conv2dBackwardInput::new(config, [g.h, g.w]) };
             s.graph().apply1(op, &[param("dy", dy), param("w", w)])
         }
         ConvPass::BackwardWeight => {

@@ -150,7 +150,9 @@ const CONSTANTS: [(&str, usize); 2] = [("batch_norm_eval", 3), ("batch_norm_eval
 /// Whether fusion has put something into the operation of a case; that happens after differentiation only.
 fn is_fused(case: &Case) -> bool {
     let text = format!("{:?}", case.op);
-    let activated = text.contains("activation: ") && !text.contains("activation: Identity");
+    let activated = ["activation", "derivative"]
+        .iter()
+        .any(|name| text.contains(&format!("{name}: ")) && !text.contains(&format!("{name}: Identity")));
     case.op.as_epilogue().is_none() && (activated || text.contains("bias: true") || text.contains("residual: true"))
 }
 

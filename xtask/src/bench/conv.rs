@@ -72,7 +72,7 @@ pub(super) fn items_of(layers: &[Layer], target: &Target, batch: usize) -> Resul
         let uniform = |shape: Shape| CaseInput::f32(shape, Fill::Uniform(-1.0, 1.0));
         let (config, x, w, y) =
             (g.config, uniform(g.input_shape()), uniform(g.filter_shape()), uniform(g.output_shape()));
-        let input = Conv2dBackwardInput { config, input: [g.h, g.w], residual: false, algo: None };
+        let input = Conv2dBackwardInput::new(config, [g.h, g.w]);
         let weight = Conv2dBackwardWeight { config, kernel: [g.r, g.s], algo: None };
         let passes = [
             ("forward", Case::new("", Conv2d::new(config), [x, w])),

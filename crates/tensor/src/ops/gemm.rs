@@ -26,12 +26,14 @@ impl Matrix {
     }
 }
 
-/// What is applied to the product before it is stored: `act(product + bias[column] + residual)`.
+/// What is applied to the product before it is stored: `act(product + bias[column] + residual)`, or with `known`
+/// `(product + bias[column] + residual) * act'`, the derivative following from `known`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct EpilogueBuffers {
     pub(super) bias: Option<BufId>,
     pub(super) residual: Option<BufId>,
     pub(super) activation: Activation,
+    pub(super) known: Option<BufId>,
 }
 
 impl EpilogueBuffers {
@@ -41,7 +43,9 @@ impl EpilogueBuffers {
             .bind_some("bias", self.bias)
             .bind_some("residual", self.residual)
             .define_if(self.bias.is_some(), "BIAS")
+            .bind_some("known", self.known)
             .define_if(self.residual.is_some(), "RESIDUAL")
+            .define_if(self.known.is_some(), "DERIVATIVE")
             .set("ACT", self.activation.code())
             .arg("slope", self.activation.slope())
     }

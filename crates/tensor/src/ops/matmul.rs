@@ -87,7 +87,7 @@ impl OpDef for MatMul {
             a: matrix(cx.x(0), descs[0], self.transpose_a),
             b: matrix(cx.x(1), descs[1], self.transpose_b),
             y: Matrix::dense(cx.y(0), n),
-            epilogue: EpilogueBuffers { bias, residual, activation: self.activation },
+            epilogue: EpilogueBuffers { bias, residual, activation: self.activation, known: None },
             accumulate: false,
             exact: false,
         };

@@ -159,7 +159,7 @@ mod tests {
             assert_eq!(got, [wanted; 3], "{n} images of {h}, {c} channels, {r}x{r}");
         }
         let base = choices([8, 64, 56, 56], [64, 64, 9, 9], same(9), Tier::Base);
-        assert_eq!(base, [ConvAlgo::Im2col; 3], "not measured on a GPU");
+        assert_eq!(base, [ConvAlgo::Implicit; 3], "not measured on a GPU");
         for config in [
             Conv2dConfig { stride: [2, 2], ..same(9) },
             Conv2dConfig { dilation: [1, 2], ..same(9) },

@@ -69,13 +69,16 @@ pub fn cases() -> Vec<Case> {
         let (x, w, y) = (CaseInput::normal(x), CaseInput::normal(w), CaseInput::normal(g.output_shape()));
         for algo in std::iter::once(None).chain(ConvAlgo::ALL.map(Some)) {
             let label = format!("{name}{}", algo.map_or(String::new(), |algo| format!(" {}", algo.name())));
-            let input = Conv2dBackwardInput { config, input: [g.h, g.w], residual: false, algo };
+            let input = Conv2dBackwardInput { algo, ..Conv2dBackwardInput::new(config, [g.h, g.w]) };
             let weight = Conv2dBackwardWeight { config, kernel: [g.r, g.s], algo };
-            let added = Conv2dBackwardInput { residual: true, ..input };
+            // The gradient of a shortcut is added, and of every other one an activation follows.
+            let derivative = if i % 2 == 0 { Activation::Relu } else { Activation::Identity };
+            let added = Conv2dBackwardInput { residual: true, derivative, ..input };
+            let others = if i % 2 == 0 { vec![y, w, x, x] } else { vec![y, w, x] };
             let passes = [
                 (ConvPass::Forward, Case::new(&label, Conv2d { algo, ..Conv2d::new(config) }, [x, w])),
                 (ConvPass::BackwardInput, Case::new(&label, input, [y, w])),
-                (ConvPass::BackwardInput, Case::new(format!("{label} plus residual"), added, [y, w, x])),
+                (ConvPass::BackwardInput, Case::new(format!("{label} plus residual"), added, others)),
                 (ConvPass::BackwardWeight, Case::new(&label, weight, [x, y])),
             ];
             // What is computed does not depend on the algorithm, so the rules' own choice is enough to check gradients.
@@ -104,7 +107,7 @@ pub fn cases() -> Vec<Case> {
     for (name, x, w, config) in timed {
         let Ok(g) = Geometry::forward(x.into(), w.into(), config) else { continue };
         let (x, w, y) = (CaseInput::normal(x), CaseInput::normal(w), CaseInput::normal(g.output_shape()));
-        let input = Conv2dBackwardInput { config, input: [g.h, g.w], residual: false, algo: None };
+        let input = Conv2dBackwardInput::new(config, [g.h, g.w]);
         let weight = Conv2dBackwardWeight { config, kernel: [g.r, g.s], algo: None };
         let passes = [
             Case::new(name, Conv2d::new(config), [x, w]),

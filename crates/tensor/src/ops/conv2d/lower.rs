@@ -15,6 +15,7 @@ pub(super) fn forward(op: &Conv2d, cx: &mut Lower<'_>) {
         bias: op.bias.then(|| cx.x(2)),
         residual: op.residual.then(|| cx.x(op.residual_index())),
         activation: op.activation,
+        known: None,
     };
     let (x, w, y) = (cx.x(0), cx.x(1), cx.y(0));
     match ConvAlgo::resolve(op.algo, &g, ConvPass::Forward, &cx.target()) {
@@ -56,10 +57,12 @@ pub(super) fn backward_input(op: &Conv2dBackwardInput, cx: &mut Lower<'_>) {
     let Ok(g) = op.geometry(&[cx.x_desc(0), cx.x_desc(1)]) else { return };
     let (dy, w, dx) = (cx.x(0), cx.x(1), cx.y(0));
     let residual = op.residual.then(|| cx.x(2));
+    let known = op.known().map(|operand| cx.x(operand));
+    let epilogue = EpilogueBuffers { bias: None, residual, activation: op.derivative, known };
     match ConvAlgo::resolve(op.algo, &g, ConvPass::BackwardInput, &cx.target()) {
         ConvAlgo::Pointwise => {
             let product = gradient_windows(&g, dy, w, pixels_of(&g, dx), (0, g.pixels()), (0, 1));
-            Gemm { epilogue: EpilogueBuffers { residual, ..Default::default() }, ..product }.lower(cx, "pointwise");
+            Gemm { epilogue, ..product }.lower(cx, "pointwise");
         }
         ConvAlgo::Im2col => {
             // Whole images at a time, so that every pixel's gradient is complete within its chunk; of a single image that is
@@ -77,35 +80,34 @@ pub(super) fn backward_input(op: &Conv2dBackwardInput, cx: &mut Lower<'_>) {
                     let pixels = (n0 * image, count * image);
                     gradient_windows(&g, dy, w, tap_columns(&g, cols, pixels.1, taps), pixels, (tap0, taps))
                         .lower(cx, "gemm");
-                    let (vector, first) = (g.cg().is_multiple_of(4), tap0 == 0);
+                    let (vector, first, last) = (g.cg().is_multiple_of(4), tap0 == 0, tap0 + taps == g.r * g.s);
                     let kernel = cx.dispatch("col2im").part("col2im").bind("cols", cols).bind("dx", dx);
                     let kernel =
                         kernel.bind_some("residual", residual.filter(|_| first)).define_if(!first, "ACCUMULATE");
                     let kernel = kernel.define_if(op.residual && first, "RESIDUAL").define_if(vector, "VECTOR");
+                    let derivative = known.filter(|_| last);
+                    let kernel = kernel.bind_some("known", derivative).define_if(derivative.is_some(), "DERIVATIVE");
+                    let kernel = kernel.set("ACT", op.derivative.code()).arg("slope", op.derivative.slope());
                     let kernel = kernel.args(&[("n0", n0), ("images", count), ("tap0", tap0), ("taps", taps)]);
                     spatial(kernel, &g, vector).invocations_batched(count * g.h * g.w, g.config.groups);
                 }
             }
         }
         ConvAlgo::Implicit => {
-            let epilogue = EpilogueBuffers { residual, ..Default::default() };
             let product = if cx.tier() == Tier::Cpu { implicit_cpu::product } else { implicit::product };
             product(&g, cx, ConvPass::BackwardInput, (dy, w, dx), epilogue);
         }
         algo @ (ConvAlgo::Direct | ConvAlgo::Depthwise) => {
-            let epilogue = EpilogueBuffers { residual, ..Default::default() };
             if let Some(direct) = algo.direct(&g, ConvPass::BackwardInput, &cx.target()) {
                 direct.product(&g, cx, ConvPass::BackwardInput, (dy, w, dx), epilogue);
             }
         }
         algo @ (ConvAlgo::WinogradF2 | ConvAlgo::WinogradF4) => {
-            let epilogue = EpilogueBuffers { residual, ..Default::default() };
             if let Some(f) = algo.winograd(&g) {
                 winograd::product(f, &g, cx, ConvPass::BackwardInput, (dy, w, dx), epilogue);
             }
         }
         ConvAlgo::Fft => {
-            let epilogue = EpilogueBuffers { residual, ..Default::default() };
             if let Some(f) = Fft::new(&g, &cx.target()) {
                 fft::product(f, &g, cx, ConvPass::BackwardInput, (dy, w, dx), epilogue);
             }

@@ -45,7 +45,8 @@ pub struct Conv2d {
 
 /// `dx` from `dy` `[N,K,P,Q]` and `w`: the transpose of [`Conv2d`] in its first operand, and an operation in its own right
 /// ([`Value::conv_transpose2d`]). With `residual` a third operand
-/// like `dx` is added: the gradient that arrives over a shortcut.
+/// like `dx` is added: the gradient that arrives over a shortcut. With `derivative` the sum is multiplied by the derivative of an
+/// activation, which follows from the last operand: the gradient goes on to what the activation was applied to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2dBackwardInput {
     /// Stride, padding, dilation, groups.
@@ -54,6 +55,8 @@ pub struct Conv2dBackwardInput {
     pub input: [usize; 2],
     /// A tensor like the result is added.
     pub residual: bool,
+    /// Its derivative is the last factor; that of the identity is none.
+    pub derivative: Activation,
     /// Which algorithm; the rules choose where it is `None` or cannot compute this convolution.
     pub algo: Option<ConvAlgo>,
 }
@@ -179,21 +182,21 @@ impl OpDef for Conv2dBackwardInput {
     }
 
     fn operand_types(&self) -> Option<Vec<DType>> {
-        Some(vec![DType::F32; 2 + usize::from(self.residual)])
+        Some(vec![DType::F32; 2 + usize::from(self.residual) + usize::from(self.known().is_some())])
     }
 
     fn infer(&self, x: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
         let g = self.geometry(x)?;
         let dx = TensorDesc::f32(g.input_shape());
-        if x[2..].iter().any(|residual| *residual != dx) {
-            return Err(format!("the residual must be {dx}"));
+        if x[2..].iter().any(|other| *other != dx) {
+            return Err(format!("the residual and what the derivative follows from must be {dx}"));
         }
         Ok(vec![dx])
     }
 
     fn backward<'g>(&self, cx: &Backward<'g>) -> Option<Vec<Option<Value<'g>>>> {
-        if self.residual {
-            return None; // It appears after differentiation only.
+        if self.residual || self.known().is_some() {
+            return None; // They appear after differentiation only.
         }
         // As a transposed convolution: its own transpose is the convolution.
         let (x, w, dy, config) = (cx.input(0), cx.input(1), cx.dy(), self.config);
@@ -213,8 +216,12 @@ impl OpDef for Conv2dBackwardInput {
         g.for_each_product(|at| {
             *y[0].at(at.n, at.c, at.h, at.w) += x[0].at(at.n, at.k, at.p, at.q) * x[1].at(at.k, at.cg, at.r, at.s);
         });
-        for (dx, residual) in y[0].data.iter_mut().zip(x.get(2).map_or(&[] as &[f64], |view| view.data)) {
-            *dx += residual;
+        let dx = &mut y[0].data;
+        if self.residual {
+            dx.iter_mut().zip(x[2].data).for_each(|(dx, residual)| *dx += residual);
+        }
+        if let Some(known) = self.known() {
+            dx.iter_mut().zip(x[known].data).for_each(|(dx, &at)| *dx *= self.derivative.derivative(at, at));
         }
     }
 
@@ -231,24 +238,36 @@ impl OpDef for Conv2dBackwardInput {
 
     fn reference_at(&self, x: &[TensorDesc], value: &dyn Fn(usize, usize) -> f64, at: usize) -> Option<f64> {
         let dx = candidates::sum_at(&self.geometry(x).ok()?, ConvPass::BackwardInput, value, at);
-        Some(if self.residual { dx + value(2, at) } else { dx })
+        let dx = if self.residual { dx + value(2, at) } else { dx };
+        let factor = |known| self.derivative.derivative(value(known, at), value(known, at));
+        Some(dx * self.known().map_or(1.0, factor))
     }
 
     fn may_overwrite(&self) -> Vec<(usize, usize)> {
-        // Each element's residual is read by the invocation that writes it.
-        if self.residual { vec![(2, 0)] } else { Vec::new() }
+        // Each element of these is read by the invocation that writes it.
+        (2..2 + usize::from(self.residual) + usize::from(self.known().is_some())).map(|operand| (operand, 0)).collect()
     }
 
     fn with_epilogue(&self, next: Epilogue) -> Option<Rc<dyn OpDef>> {
-        let free = next == Epilogue::Residual && !self.residual;
-        free.then(|| Rc::new(Conv2dBackwardInput { residual: true, ..*self }) as Rc<dyn OpDef>)
+        let op = match next {
+            _ if self.known().is_some() => return None,
+            Epilogue::Residual if !self.residual => Conv2dBackwardInput { residual: true, ..*self },
+            Epilogue::Derivative(derivative) => Conv2dBackwardInput { derivative, ..*self },
+            _ => return None,
+        };
+        Some(Rc::new(op))
     }
 }
 
 impl Conv2dBackwardInput {
     /// The gradient of an input of this height and width.
     pub fn new(config: Conv2dConfig, input: [usize; 2]) -> Conv2dBackwardInput {
-        Conv2dBackwardInput { config, input, residual: false, algo: None }
+        Conv2dBackwardInput { config, input, residual: false, derivative: Activation::Identity, algo: None }
+    }
+
+    /// The operand that the derivative follows from.
+    pub(super) fn known(&self) -> Option<usize> {
+        (self.derivative != Activation::Identity).then_some(2 + usize::from(self.residual))
     }
 
     fn geometry(&self, x: &[TensorDesc]) -> Result<Geometry, String> {
