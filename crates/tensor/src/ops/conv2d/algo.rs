@@ -104,13 +104,12 @@ impl ConvAlgo {
         // With fewer channels the transforms cost more than the products they save.
         let wide = target.tier == Tier::Cpu && g.c >= 64 && g.k >= 64;
         let winograd = [ConvAlgo::WinogradF4, ConvAlgo::WinogradF2].into_iter().filter(|_| wide);
-        // A matrix product of fewer columns than its narrowest tile wastes most of it. First layers of colour images stay with im2col
-        // but for the filter gradient of 64 filters (3x3: direct kernels end there). Forward, 64 filters are faster by im2col; 16
-        // filters are not, in either pass, but ResNet-20 is held to a trajectory that other sums leave (docs/performance.md).
+        // A matrix product of fewer columns than its narrowest tile wastes most of it. Of first layers of colour images the filter
+        // gradient is direct (3x3: direct kernels end there), and the forward pass with few filters: with 64 im2col is faster.
         let plain = g.config.groups == 1 && g.config.stride == [1, 1];
         let first_layer = target.tier == Tier::Cpu && plain && g.c == 3;
-        let first_filters = first_layer && pass == ConvPass::BackwardWeight && g.k >= 64;
-        let narrow = g.config.groups > 1 && g.kg() < 16 || first_filters;
+        let first_layer = first_layer && (pass == ConvPass::BackwardWeight || g.k < 64);
+        let narrow = g.config.groups > 1 && g.kg() < 16 || first_layer;
         let direct = [ConvAlgo::Depthwise, ConvAlgo::Direct].into_iter().filter(|_| narrow);
         let fft = [ConvAlgo::Fft].into_iter().filter(|_| Fft::pays(g, target));
         let order = [ConvAlgo::Pointwise].into_iter().chain(winograd).chain(direct).chain(fft);
@@ -168,7 +167,7 @@ mod tests {
             assert_eq!(choices([8, 64, 56, 56], [64, 64, 9, 9], config, Tier::Cpu), [ConvAlgo::Implicit; 3]);
         }
         let first = choices([32, 3, 32, 32], [16, 3, 3, 3], same(3), Tier::Cpu);
-        assert_eq!(first, [ConvAlgo::Im2col; 3]);
+        assert_eq!(first, [ConvAlgo::Direct, ConvAlgo::Im2col, ConvAlgo::Direct]);
         let first = choices([32, 3, 32, 32], [64, 3, 3, 3], same(3), Tier::Cpu);
         assert_eq!(first, [ConvAlgo::Im2col, ConvAlgo::Im2col, ConvAlgo::Direct]);
         let wide = choices([8, 64, 56, 56], [64, 64, 9, 1], same(9), Tier::Cpu);

@@ -33,10 +33,10 @@ pub(super) fn product(
     let (phase_h, phase_w) = (ht.div_ceil(sh), wt.div_ceil(sw));
     let phase_pixels = g.n * phase_h * phase_w;
     let tile = RegisterTile::choose(phase_pixels, ctg, sh * sw * g.config.groups, lanes);
-    // All taps of a filter row at once, where a lane's pixels can lie in one row without many too much behind its end. Larger
-    // tiles gain as much, but a driver compiles their larger text a second longer.
+    // All taps of a filter row at once, where a lane's pixels can lie in one row without many too much behind its end. Tiles of
+    // 64 channels, whose text a driver compiles for seconds, have Winograd to be faster by.
     let row = wt.next_multiple_of(4 * tile.lane);
-    let rows = row_of_taps(g) && !(backward && sh > 1) && tile.shared == 16 && 5 * row <= 6 * wt;
+    let rows = row_of_taps(g) && !(backward && sh > 1) && tile.shared <= 32 && 5 * row <= 6 * wt;
     let (phase_w, taps) = if rows { (row, g.s) } else { (phase_w, 1) };
     let phase_pixels = g.n * phase_h * phase_w;
     let phase_strips = phase_pixels.div_ceil(4 * tile.lane * lanes);
