@@ -2,13 +2,15 @@
 //           group has few channels; with DEPTHWISE every input channel has MULTIPLIER filters of its own
 // source: direct convolution in registers, Zhang et al. 2018 (arXiv:1809.10170)
 // bindings: x = source [N,Hs,Ws,Cs], w [K,R,S,C/groups], y = target [N,Ht,Wt,Ct], bias, residual
-// grid: invocations(blocks*runs): a block is four target channels of a group, a run `run` tiles of TILE_H x TILE_W target pixels
-// cost: 2*R*S*Cs/groups FLOP a target element; IN_H*IN_W loads per four source channels of a tile, the filters once a run
+// grid: invocations(blocks*runs): a block is four target channels of a group, a run `run` strips of tiles, each walked down
+// cost: 2*R*S*Cs/groups FLOP a target element; ADVANCE*IN_W loads per four source channels of a tile, the filters once a run
 //
 // Neighbouring invocations have neighbouring channels. Everything about a tile is a constant, so that a source pixel is
 // loaded once for all taps that meet it; with a stride, BACKWARD_INPUT computes no product with a structural zero.
 #import epilogue
 override WG: u32 = 64u;
+// Neighbouring invocations that have one block and neighbouring runs; the next ones have the next block.
+override LANES: u32 = 1u;
 override TILE_H: u32 = 2u;
 override TILE_W: u32 = 2u;
 // Source pixels under a tile.
@@ -25,7 +27,7 @@ override MULTIPLIER: u32 = 1u;
 override PARTS: u32 = 1u;
 
 struct Args {
-  blocks: u32, group_blocks: u32, runs: u32, run: u32, tiles: u32, tiles_h: u32, tiles_w: u32,
+  blocks: u32, group_blocks: u32, runs: u32, run: u32, strips: u32, segments: u32, segment: u32, tiles_w: u32,
   hs: u32, ws: u32, cs: u32, csg: u32, ht: u32, wt: u32, ct: u32, ctg: u32, kg: u32, cg: u32,
   pad_h: u32, pad_w: u32, slope: f32,
 }
@@ -56,14 +58,18 @@ const REACH_W: u32 = ((S - 1u) * DIL_W + STRIDE_W - 1u) / STRIDE_W;
 // The first tile begins so far before the image that a stride begins with it.
 fn shift_h() -> u32 { return args.pad_h % STRIDE_H; }
 fn shift_w() -> u32 { return args.pad_w % STRIDE_W; }
-fn source_row(row: u32) -> u32 { return (row + args.pad_h) / STRIDE_H - REACH_H; }
-fn source_column(column: u32) -> u32 { return (column + args.pad_w) / STRIDE_W - REACH_W; }
+const ADVANCE: u32 = TILE_H / STRIDE_H;
+fn source_row(th: u32) -> u32 { return th * ADVANCE + args.pad_h / STRIDE_H - REACH_H; }
+fn source_column(tw: u32) -> u32 { return tw * (TILE_W / STRIDE_W) + args.pad_w / STRIDE_W - REACH_W; }
 #else
 fn shift_h() -> u32 { return 0u; }
 fn shift_w() -> u32 { return 0u; }
-fn source_row(row: u32) -> u32 { return row * STRIDE_H - args.pad_h; }
-fn source_column(column: u32) -> u32 { return column * STRIDE_W - args.pad_w; }
+const ADVANCE: u32 = TILE_H * STRIDE_H;
+fn source_row(th: u32) -> u32 { return th * ADVANCE - args.pad_h; }
+fn source_column(tw: u32) -> u32 { return tw * TILE_W * STRIDE_W - args.pad_w; }
 #endif
+// Tiles above the first of a strip that only fill the rows: their targets are not in the strip.
+const WARM_UP: u32 = (max(IN_H, ADVANCE) - 1u) / ADVANCE;
 
 #ifdef DEPTHWISE
 // The filter numbers of the four target channels for one tap.
@@ -162,40 +168,50 @@ fn store(at: Block, n: u32, row: u32, column: u32, value: vec4f) {
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_id) lid: vec3u) {
   let item = (wid.y * nwg.x + wid.x) * WG + lid.x;
-  let run = item / args.blocks;
+  let bundle = item / LANES / args.blocks;
+  let run = bundle * LANES + item % LANES;
   if (run >= args.runs) { return; }
-  let block = item - run * args.blocks;
+  let block = item / LANES - bundle * args.blocks;
   let group = block / args.group_blocks;
   let at = Block(group, (block - group * args.group_blocks) * 4u);
 
   var r_w: array<Filter, R * S * PARTS>;
   for (var i = 0u; i < R * S * PARTS; i++) { r_w[i] = load_filter(at, i % (R * S), i / (R * S)); }
 
-  var r_x: array<vec4f, IN_H * IN_W>;
+  // Rows of source pixels under the tile, of which the next tile below keeps all but the first ADVANCE.
+  var r_x: array<vec4f, PARTS * IN_H * IN_W>;
   var r_y: array<vec4f, TILE_H * TILE_W>;
-  var tile = run * args.run;
-  let tile_end = min(args.tiles, tile + args.run);
-  let line = tile / args.tiles_w;
-  var tw = tile - line * args.tiles_w;
-  var n = line / args.tiles_h;
-  var th = line - n * args.tiles_h;
+  var strip = run * args.run;
+  let strip_end = min(args.strips, strip + args.run);
+  let line = strip / args.tiles_w;
+  var tw = strip - line * args.tiles_w;
+  var n = line / args.segments;
+  var segment = line - n * args.segments;
+  var step = 0u - WARM_UP;
   // The loop tests at its end, see conv2d_cpu.wgsl.
   loop {
+    let th = segment * args.segment + step;
     let row = th * TILE_H - shift_h();
     let column = tw * TILE_W - shift_w();
-    let h = source_row(row);
-    let w = source_column(column);
+    let h = source_row(th);
+    let w = source_column(tw);
+#for part in PARTS
+#for i in IN_H
+#for j in IN_W
+    if ({i}u + ADVANCE < IN_H) {
+      r_x[({part}u * IN_H + {i}u) * IN_W + {j}u] = r_x[min(({part}u * IN_H + {i}u + ADVANCE) * IN_W + {j}u, PARTS * IN_H * IN_W - 1u)];
+    } else {
+      r_x[({part}u * IN_H + {i}u) * IN_W + {j}u] = load_x(at, {part}u, n, h + {i}u, w + {j}u);
+    }
+#endfor
+#endfor
+#endfor
 #for p in TILE_H
 #for q in TILE_W
     r_y[{p}u * TILE_W + {q}u] = vec4f(0.0);
 #endfor
 #endfor
 #for part in PARTS
-#for i in IN_H
-#for j in IN_W
-    r_x[{i}u * IN_W + {j}u] = load_x(at, {part}u, n, h + {i}u, w + {j}u);
-#endfor
-#endfor
 #for p in TILE_H
 #for q in TILE_W
 #for r in R
@@ -203,25 +219,33 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 #ifdef BACKWARD_INPUT
     if (({p}u + REACH_H * STRIDE_H - {r}u * DIL_H) % STRIDE_H == 0u && ({q}u + REACH_W * STRIDE_W - {s}u * DIL_W) % STRIDE_W == 0u) {
       r_y[{p}u * TILE_W + {q}u] += r_w[({part}u * R + {r}u) * S + {s}u] *
-        r_x[({p}u + REACH_H * STRIDE_H - {r}u * DIL_H) / STRIDE_H * IN_W + ({q}u + REACH_W * STRIDE_W - {s}u * DIL_W) / STRIDE_W];
+        r_x[({part}u * IN_H + ({p}u + REACH_H * STRIDE_H - {r}u * DIL_H) / STRIDE_H) * IN_W +
+            ({q}u + REACH_W * STRIDE_W - {s}u * DIL_W) / STRIDE_W];
     }
 #else
     r_y[{p}u * TILE_W + {q}u] += r_w[({part}u * R + {r}u) * S + {s}u] *
-      r_x[({p}u * STRIDE_H + {r}u * DIL_H) * IN_W + {q}u * STRIDE_W + {s}u * DIL_W];
+      r_x[({part}u * IN_H + {p}u * STRIDE_H + {r}u * DIL_H) * IN_W + {q}u * STRIDE_W + {s}u * DIL_W];
 #endif
 #endfor
 #endfor
 #endfor
 #endfor
 #endfor
+    if (step < args.segment) {
 #for p in TILE_H
 #for q in TILE_W
-    store(at, n, row + {p}u, column + {q}u, r_y[{p}u * TILE_W + {q}u]);
+      store(at, n, row + {p}u, column + {q}u, r_y[{p}u * TILE_W + {q}u]);
 #endfor
 #endfor
-    tw += 1u;
-    if (tw == args.tiles_w) { tw = 0u; th += 1u; }
-    if (th == args.tiles_h) { th = 0u; n += 1u; }
-    continuing { tile += 1u; break if tile >= tile_end; }
+    }
+    step += 1u;
+    if (step == args.segment) {
+      step = 0u - WARM_UP;
+      strip += 1u;
+      tw += 1u;
+      if (tw == args.tiles_w) { tw = 0u; segment += 1u; }
+      if (segment == args.segments) { segment = 0u; n += 1u; }
+    }
+    continuing { break if strip >= strip_end; }
   }
 }

@@ -2,9 +2,11 @@
 //           group has few channels; with DEPTHWISE every input channel has MULTIPLIER filters of its own
 // source: direct convolution in registers, Zhang et al. 2018 (arXiv:1809.10170)
 // bindings: x [N,H,W,C], dy [N,P,Q,K], partial [runs, K, R, S, C/groups]
-// grid: invocations(blocks*runs): a block is four k and four c of a group, a run `run` tiles of TILE_H x TILE_W output pixels
-// cost: 2*R*S FLOP an output pixel, k and c; IN_H*IN_W + TILE_H*TILE_W loads of vec4s a tile
+// grid: invocations(blocks*runs): a block is four k and four c of a group, a run `run` strips of tiles, each walked down
+// cost: 2*R*S FLOP an output pixel, k and c; ADVANCE*IN_W + TILE_H*TILE_W loads of vec4s a tile
 override WG: u32 = 64u;
+// Neighbouring invocations that have one block and neighbouring runs; the next ones have the next block.
+override LANES: u32 = 1u;
 override TILE_H: u32 = 2u;
 override TILE_W: u32 = 2u;
 // Pixels of x under a tile.
@@ -19,7 +21,7 @@ override DIL_W: u32 = 1u;
 override MULTIPLIER: u32 = 1u;
 
 struct Args {
-  blocks: u32, k_blocks: u32, c_blocks: u32, runs: u32, run: u32, tiles: u32, tiles_h: u32, tiles_w: u32,
+  blocks: u32, k_blocks: u32, c_blocks: u32, runs: u32, run: u32, strips: u32, segments: u32, segment: u32, tiles_w: u32,
   h: u32, w: u32, c: u32, p: u32, q: u32, k: u32, kg: u32, cg: u32, pad_h: u32, pad_w: u32,
 }
 @group(0) @binding(0) var<uniform> args: Args;
@@ -87,33 +89,45 @@ fn load_dy(at: Block, n: u32, p: u32, q: u32) -> vec4f {
   return select(vec4f(0.0), v, inside);
 }
 
+const ADVANCE: u32 = TILE_H * STRIDE_H;
+// Tiles above the first of a strip that only fill the rows: their products are with zeros.
+const WARM_UP: u32 = (max(IN_H, ADVANCE) - 1u) / ADVANCE;
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_id) lid: vec3u) {
   let item = (wid.y * nwg.x + wid.x) * WG + lid.x;
-  let run = item / args.blocks;
+  let bundle = item / LANES / args.blocks;
+  let run = bundle * LANES + item % LANES;
   if (run >= args.runs) { return; }
-  let block = item - run * args.blocks;
+  let block = item / LANES - bundle * args.blocks;
   let group = block / (args.k_blocks * args.c_blocks);
   let at = Block(group, block / args.c_blocks % args.k_blocks * 4u, block % args.c_blocks * 4u);
 
   var r_dw: array<Filter, R * S>;
+  // Rows of x under the tile, of which the next tile below keeps all but the first ADVANCE.
   var r_x: array<vec4f, IN_H * IN_W>;
   var r_dy: array<vec4f, TILE_H * TILE_W>;
-  var tile = run * args.run;
-  let tile_end = min(args.tiles, tile + args.run);
-  let line = tile / args.tiles_w;
-  var tw = tile - line * args.tiles_w;
-  var n = line / args.tiles_h;
-  var th = line - n * args.tiles_h;
+  var strip = run * args.run;
+  let strip_end = min(args.strips, strip + args.run);
+  let line = strip / args.tiles_w;
+  var tw = strip - line * args.tiles_w;
+  var n = line / args.segments;
+  var segment = line - n * args.segments;
+  var step = 0u - WARM_UP;
   // The loop tests at its end, see conv2d_cpu.wgsl.
   loop {
-    let p = th * TILE_H;
+    let th = segment * args.segment + step;
+    let p = select(args.p, th * TILE_H, step < args.segment);
     let q = tw * TILE_W;
-    let h = p * STRIDE_H - args.pad_h;
+    let h = th * ADVANCE - args.pad_h;
     let w = q * STRIDE_W - args.pad_w;
 #for i in IN_H
 #for j in IN_W
-    r_x[{i}u * IN_W + {j}u] = load_x(at, n, h + {i}u, w + {j}u);
+    if ({i}u + ADVANCE < IN_H) {
+      r_x[{i}u * IN_W + {j}u] = r_x[min(({i}u + ADVANCE) * IN_W + {j}u, IN_H * IN_W - 1u)];
+    } else {
+      r_x[{i}u * IN_W + {j}u] = load_x(at, n, h + {i}u, w + {j}u);
+    }
 #endfor
 #endfor
 #for i in TILE_H
@@ -131,10 +145,15 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 #endfor
 #endfor
 #endfor
-    tw += 1u;
-    if (tw == args.tiles_w) { tw = 0u; th += 1u; }
-    if (th == args.tiles_h) { th = 0u; n += 1u; }
-    continuing { tile += 1u; break if tile >= tile_end; }
+    step += 1u;
+    if (step == args.segment) {
+      step = 0u - WARM_UP;
+      strip += 1u;
+      tw += 1u;
+      if (tw == args.tiles_w) { tw = 0u; segment += 1u; }
+      if (segment == args.segments) { segment = 0u; n += 1u; }
+    }
+    continuing { break if strip >= strip_end; }
   }
 
   for (var tap = 0u; tap < R * S; tap++) {

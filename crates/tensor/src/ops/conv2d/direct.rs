@@ -42,7 +42,7 @@ impl Direct {
         }
         let tiles: &[[usize; 2]] = match target.tier {
             _ if target.checked => &[[1, 1]],
-            Tier::Cpu => &[[4, 4], [2, 4], [1, 4], [1, 1]],
+            Tier::Cpu => &[[1, 7], [1, 4], [1, 1]],
             _ => &[[2, 2], [1, 2], [1, 1]],
         };
         tiles.iter().find_map(|&tile| {
@@ -134,14 +134,18 @@ impl Direct {
         let constants = constants.into_iter().chain([("IN_W", self.source[1]), ("R", r), ("S", s)]);
         let constants = constants.chain([("STRIDE_H", config.stride[0]), ("STRIDE_W", config.stride[1])]);
         let constants = constants.chain([("DIL_H", config.dilation[0]), ("DIL_W", config.dilation[1])]);
+        // On a GPU neighbouring lanes share cache lines. A core that loads lane by lane rather waits for eight lines at once.
+        let lanes = if walk.tier == Tier::Cpu { 8 } else { 1 };
         let kernel = constants.fold(kernel, |kernel, (name, value)| kernel.set(name, value as u32));
         kernel
             .define_if(self.depthwise, "DEPTHWISE")
             .set("MULTIPLIER", if self.depthwise { g.kg() as u32 } else { 1 })
-            .args(&[("blocks", blocks), ("runs", runs.count), ("run", runs.length), ("tiles", walk.tiles())])
-            .args(&[("tiles_h", walk.tiles_h), ("tiles_w", walk.tiles_w)])
+            .args(&[("blocks", blocks), ("runs", runs.count), ("run", runs.length)])
+            .args(&[("strips", runs.strips), ("segments", runs.segments), ("segment", runs.segment)])
+            .args(&[("tiles_w", walk.tiles_w)])
             .args(&[("pad_h", config.padding[0]), ("pad_w", config.padding[1])])
-            .invocations(blocks * runs.count);
+            .set("LANES", lanes as u32)
+            .invocations(blocks * runs.count.next_multiple_of(lanes));
     }
 }
 
@@ -171,11 +175,19 @@ struct Walk {
     tier: Tier,
 }
 
-/// How many runs of tiles there are, and how long each is (the last may be shorter).
+/// How the columns of tiles are shared out: an invocation walks down the strips of its run.
 #[derive(Clone, Copy, Debug)]
 struct Runs {
+    /// Number of runs.
     count: usize,
+    /// Strips of a run (the last may have fewer).
     length: usize,
+    /// Strips of the batch.
+    strips: usize,
+    /// Strips that a column of tiles is cut into.
+    segments: usize,
+    /// Tiles of a strip (the last of a column may have fewer).
+    segment: usize,
 }
 
 impl Walk {
@@ -183,22 +195,22 @@ impl Walk {
         Walk { images, tiles_h: h.div_ceil(tile[0]), tiles_w: w.div_ceil(tile[1]), tier }
     }
 
-    fn tiles(self) -> usize {
-        self.images * self.tiles_h * self.tiles_w
-    }
-
     /// Runs that keep the device busy: an invocation loads its filters once a run.
     fn runs_for(self, blocks: usize, cx: &Lower<'_>) -> usize {
         let invocations = match self.tier {
-            Tier::Cpu => 64 * cx.target().subgroup_size as usize,
+            Tier::Cpu => 256 * cx.target().subgroup_size as usize,
             _ => 1 << 15,
         };
         invocations.div_ceil(blocks)
     }
 
-    /// About `wanted` runs.
+    /// About `wanted` runs. Columns are cut only if there are fewer: above each cut a lane loads rows that it has not kept.
     fn runs(self, wanted: usize) -> Runs {
-        let length = self.tiles().div_ceil(wanted.max(1));
-        Runs { count: self.tiles().div_ceil(length), length }
+        let (wanted, columns) = (wanted.max(1), self.images * self.tiles_w);
+        let segment = self.tiles_h.div_ceil(wanted.div_ceil(columns).min(self.tiles_h));
+        let segments = self.tiles_h.div_ceil(segment);
+        let strips = columns * segments;
+        let length = strips.div_ceil(wanted);
+        Runs { count: strips.div_ceil(length), length, strips, segments, segment }
     }
 }
