@@ -190,7 +190,9 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   // r_y[l * SHARED + i]: target channel i of the lane's pixels 4l..4l+3; r_x[4l + j]: these pixels at source channel j.
   var r_y: array<vec4f, LANE * SHARED>;
   var r_x: array<vec4f, 4u * LANE>;
+#ifdef ROWS
   var r_in: array<vec4f, SPAN>;
+#endif
   var r_w: array<vec4f, REGISTERS>;
   var r = r_first;
   loop {
@@ -218,24 +220,29 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 #else
 #for l in LANE
 #for i in 4
-        r_in[{l}u * 4u + {i}u] = load_x(from{l}_{i}, c4);
+        let r_in{l}_{i} = load_x(from{l}_{i}, c4);
 #endfor
 #endfor
 #endif
-        var u = 0u;
+        // A loop of one round would cost a quarter of the time.
 #ifdef ROWS
-        let taps = args.s;
-#else
-        let taps = 1u;
-#endif
+        var u = 0u;
         loop {
+#else
+        let u = 0u;
+        {
+#endif
           for (var i = 0u; i < REGISTERS; i++) {
             r_w[i] = load_w(min(i * SG + lid.x, SHARED - 1u), c0, c4, tap + tap_under(u), group);
           }
 #for l in LANE
 #for i in 4
+#ifdef ROWS
           r_x[{l}u * 4u + {i}u] = vec4f(r_in[{l}u * 4u][{i}u], r_in[{l}u * 4u + 1u][{i}u],
                                         r_in[{l}u * 4u + 2u][{i}u], r_in[{l}u * 4u + 3u][{i}u]);
+#else
+          r_x[{l}u * 4u + {i}u] = vec4f(r_in{l}_0[{i}u], r_in{l}_1[{i}u], r_in{l}_2[{i}u], r_in{l}_3[{i}u]);
+#endif
 #endfor
 #endfor
           // Each sum is touched once for the four channels: it comes from the stack and goes back there.
@@ -265,8 +272,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 #for j in SPAN
           r_in[{j}u] = r_in[min({j}u + 1u, SPAN - 1u)];
 #endfor
+          continuing { u += 1u; break if u >= args.s; }
 #endif
-          continuing { u += 1u; break if u >= taps; }
         }
         continuing { c4 += 1u; break if c4 >= args.csg / 4u; }
       }
