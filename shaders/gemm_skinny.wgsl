@@ -45,18 +45,25 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 #for r in ROWS
     var sum{r} = vec4f(0.0);
 #endfor
-    for (var p = lane.lane * 4u; p < args.k; p += size * 4u) {
+    // All lanes of a subgroup make as many rounds, so that they are together when they add.
+    for (var p0 = 0u; p0 < args.k; p0 += size * 4u) {
+      let own = p0 + lane.lane * 4u;
+      let p = min(own, args.k - 4u);
 #for i in 4
       let b{i} = b[(at_b{i} + p) / 4u];
 #endfor
 #for r in ROWS
-      let a{r} = a[(args.a_offset + {r}u * args.lda + p) / 4u];
+      let a{r} = select(vec4f(0.0), a[(args.a_offset + {r}u * args.lda + p) / 4u], own < args.k);
       sum{r} += vec4f(dot(a{r}, b0), dot(a{r}, b1), dot(a{r}, b2), dot(a{r}, b3));
 #endfor
     }
 #for r in ROWS
     let total{r} = subgroupAdd(sum{r});
-    if (lane.lane == 0u && is_there) { store({r}u, column, total{r}); }
 #endfor
+    if (lane.lane == 0u && is_there) {
+#for r in ROWS
+      store({r}u, column, total{r});
+#endfor
+    }
   }
 }

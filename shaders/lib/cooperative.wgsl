@@ -1,5 +1,6 @@
 // Cooperative matrices of COOP x COOP for lib/product.wgsl: f16 operands, f32 sums. WAVES
-// subgroups stand WAVES_N in a row. Adapters have 16x16 (Vulkan) or 8x8 (Metal, software).
+// subgroups stand WAVES_N in a row. NVIDIA has 16x16, Mesa's software
+// driver 8x8. Metal's 8x8 are out of reach: naga wants scalars in workgroup memory there, and wgpu names no one subgroup size.
 override COOP: u32 = 16u;
 override SG: u32 = 32u;
 override WAVES_N: u32 = 4u;

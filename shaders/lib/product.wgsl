@@ -3,6 +3,7 @@
 //   struct Tile                    row0, column0, k_begin, k_end of this workgroup, and what else the kernel wants to know
 //   struct Lines                   what can be known of four rows of a, or four columns of b, before the loop over k
 //   lines_a(tile, row), lines_b(tile, column) -> Lines
+//   (both are asked for rows and columns far outside, too, and must not load)
 //   load_a(tile, lines, k) -> mat4x4f   column j of the matrix: the four rows at k + j; 0 outside
 //   load_b(tile, lines, k) -> mat4x4f   column j: the four columns at k + j; 0 outside
 //   store(tile, row, column, v)         four columns of a row of the result
@@ -111,13 +112,13 @@ fn product(tile: Tile, lane: Lane) {
   let column0 = lane.subgroup % WAVES_N * (COOP * CN);
 #for m in CM
 #for n in CN
-  var sum{m}_{n} = MatrixC();
+  var r_sum{m}_{n} = MatrixC();
 #endfor
 #endfor
 #else
   let tx = lane.index % TX;
   let ty = lane.index / TX;
-  var sum: array<vec4f, TM * TN / 4u>;
+  var r_sum: array<vec4f, TM * TN / 4u>;
 #endif
   for (var k = tile.k_begin; k < tile.k_end; k += BK) {
     workgroupBarrier();
@@ -143,7 +144,7 @@ fn product(tile: Tile, lane: Lane) {
 #endfor
 #for m in CM
 #for n in CN
-      sum{m}_{n} = coopMultiplyAdd(a{m}, b{n}, sum{m}_{n});
+      r_sum{m}_{n} = coopMultiplyAdd(a{m}, b{n}, r_sum{m}_{n});
 #endfor
 #endfor
     }
@@ -158,7 +159,7 @@ fn product(tile: Tile, lane: Lane) {
 #for m in TM / 4
 #for j in 4
 #for n in TN / 4
-      sum[({m}u * 4u + {j}u) * (TN / 4u) + {n}u] += a{m}[{j}] * b{n};
+      r_sum[({m}u * 4u + {j}u) * (TN / 4u) + {n}u] += a{m}[{j}] * b{n};
 #endfor
 #endfor
 #endfor
@@ -168,7 +169,7 @@ fn product(tile: Tile, lane: Lane) {
 #ifdef COOPERATIVE
 #for m in CM
 #for n in CN
-  coopStoreT(sum{m}_{n}, &s_out[lane.subgroup * (COOP * COOP / 4u)], COOP / 4u);
+  coopStoreT(r_sum{m}_{n}, &s_out[lane.subgroup * (COOP * COOP / 4u)], COOP / 4u);
   workgroupBarrier();
   store_matrix(tile, lane, row0 + {m}u * COOP, column0 + {n}u * COOP);
   workgroupBarrier();
@@ -179,7 +180,7 @@ fn product(tile: Tile, lane: Lane) {
 #for j in 4
 #for n in TN / 4
   store(tile, tile.row0 + (ty + {m}u * TY) * 4u + {j}u, tile.column0 + (tx + {n}u * TX) * 4u,
-        sum[({m}u * 4u + {j}u) * (TN / 4u) + {n}u]);
+        r_sum[({m}u * 4u + {j}u) * (TN / 4u) + {n}u]);
 #endfor
 #endfor
 #endfor

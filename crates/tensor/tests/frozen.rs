@@ -1,6 +1,7 @@
 //! What follows from parameters alone is computed once for each version of them.
 
 use wgrad_tensor::ops::conv2d::{Conv2d, Conv2dConfig, ConvAlgo};
+use wgrad_tensor::ops::loss_scale::CountNonfinite;
 use wgrad_tensor::{
     Array, CompileOptions, Device, DeviceOptions, Feed, Graph, Init, Mode, Params, Plan, Scope, TensorDesc, Tier,
     Value, gradients,
@@ -210,4 +211,23 @@ fn whole_tensors_are_kept_too_and_fills_are_not() {
             assert_eq!(both(&mut plan), wanted, "{}", plan.dump());
         }
     }
+}
+
+/// Also where one binding reads several of them and names the first.
+#[test]
+fn a_run_of_parameters_is_read_again_when_any_of_them_changes() {
+    let device = device();
+    let graph = Graph::new();
+    let scope = Scope::new(&graph, Mode::Eval);
+    let w = ["a", "b"].map(|name| scope.weight(name, [64], Init::Constant(1.0)));
+    graph.output("count", graph.apply1(CountNonfinite { members: 2 }, &w));
+    let mut params = Params::new(&device, 3);
+    let mut plan = Plan::compile(&device, &graph, &mut params, &keeping(None)).expect("compiles");
+    let mut count = || {
+        let ticket = plan.run(&[] as &[(&str, Feed<'_>)]).expect("runs");
+        plan.read_words(ticket, "count").expect("reads")[0]
+    };
+    assert_eq!(count(), 0);
+    params.set("b", &Array { shape: [64].into(), data: vec![f32::NAN; 64] }).expect("a parameter");
+    assert_eq!(count(), 64);
 }

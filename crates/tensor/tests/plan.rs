@@ -7,8 +7,8 @@ use wgrad_tensor::ops::{Lower, OpDef, Target, View, ViewMut};
 use wgrad_tensor::params::layout::StoreLayout;
 use wgrad_tensor::plan::{PlanDesc, lower, optimise};
 use wgrad_tensor::{
-    Array, CompileOptions, Device, DeviceError, DeviceOptions, Error, Feed, Graph, Init, Mode, Params, Plan, Scope,
-    Shape, TensorDesc, Tier, UsageError, Value, gradients,
+    Activation, Array, CompileOptions, Device, DeviceError, DeviceOptions, Error, Feed, Graph, Init, Mode, Params,
+    Plan, Scope, Shape, TensorDesc, Tier, UsageError, Value, gradients,
 };
 
 fn device() -> Device {
@@ -282,6 +282,38 @@ fn small_workspaces_are_respected_by_chunking() {
     assert!(results[1].0 > results[0].0 + 10, "more dispatches: {} against {}", results[1].0, results[0].0);
     for (a, b) in results[0].1.iter().flatten().zip(results[1].1.iter().flatten()) {
         assert!((a - b).abs() <= 1e-4 * a.abs().max(1.0), "{a} {b}");
+    }
+}
+
+/// Taps in parts are summed in the result, which must not lie where the derivative is read from at the end.
+#[test]
+fn a_derivative_behind_taps_in_parts_reads_what_nothing_has_overwritten() {
+    let mut results = Vec::new();
+    for workspace_bytes in [0, 4096] {
+        let options = DeviceOptions { tier: Some(Tier::Base), workspace_bytes, ..DeviceOptions::default() };
+        let device = Device::open(&options).expect("an adapter");
+        let graph = Graph::new();
+        let dy = graph.feed("dy", TensorDesc::f32([1, 4, 10, 10]));
+        let w = graph.feed("w", TensorDesc::f32([4, 3, 3, 3]));
+        // A temporary that nothing else reads.
+        let known = graph.feed("known", TensorDesc::f32([1, 3, 12, 12])).scale(1.0);
+        let op = Conv2dBackwardInput {
+            derivative: Activation::Gelu,
+            algo: Some(ConvAlgo::Im2col),
+            ..Conv2dBackwardInput::new(Conv2dConfig::default(), [12, 12])
+        };
+        graph.output("dx", graph.apply1(op, &[dy, w, known]).scale(1.0));
+        let mut params = Params::new(&device, 0);
+        let options = CompileOptions { fuse: false, ..CompileOptions::default() };
+        let mut plan = Plan::compile(&device, &graph, &mut params, &options).expect("compiles");
+        let data: Vec<f32> = (0..432).map(|v| (v as f32 * 0.37).sin()).collect();
+        let feeds = [("dy", &data[..400]), ("w", &data[..108]), ("known", &data[..])];
+        let ticket = plan.run(&feeds.map(|(name, data)| (name, Feed::F32(data)))).expect("runs");
+        results.push((plan.desc().dispatches.len(), plan.read(ticket, "dx").expect("reads")));
+    }
+    assert!(results[1].0 > results[0].0, "the taps come in parts");
+    for (a, b) in results[0].1.iter().zip(&results[1].1) {
+        assert!((a - b).abs() <= 1e-5, "{a} {b}");
     }
 }
 

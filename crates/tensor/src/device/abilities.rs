@@ -17,7 +17,7 @@ pub(super) struct Abilities {
 }
 
 /// Workgroup memory of the cooperative tiles: operands, and sums on their way to memory.
-const COOPERATIVE_BYTES: u32 = 26 << 10;
+pub(crate) const COOPERATIVE_BYTES: u32 = 26 << 10;
 
 impl Abilities {
     pub(super) fn of(adapter: &wgpu::Adapter, info: &AdapterInfo) -> Abilities {

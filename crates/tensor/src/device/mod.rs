@@ -6,6 +6,8 @@ mod trusted;
 
 pub use adapter::{AdapterInfo, adapters};
 
+#[cfg(test)]
+pub(crate) use abilities::COOPERATIVE_BYTES;
 use abilities::{Abilities, tier_features};
 
 use crate::error::{DeviceError, Error, Result, mib};

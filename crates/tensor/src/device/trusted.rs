@@ -5,7 +5,8 @@
 ///
 /// By default a counter stands in every loop and a clamp at every index, which costs 17–40 % in matrix kernels. Here they
 /// are left out. That is sound because every kernel of `shaders/` clamps its indices by hand and has loops bounded by
-/// uniform extents, and the test suite runs every kernel checked as well as unchecked with guard words around its outputs.
+/// uniform extents, and the test suite runs every kernel of tiers `base` and `cpu` checked as well as unchecked, with guard words
+/// around the outputs of all tiers.
 /// Only kernels of `shaders/` come here; text that users bring keeps the checks, for nobody has shown the same of it.
 pub(super) fn create_shader_module(
     device: &wgpu::Device,
@@ -19,7 +20,8 @@ pub(super) fn create_shader_module(
 pub(super) fn experimental_features(wanted: bool) -> wgpu::ExperimentalFeatures {
     if wanted {
         // SAFETY: what wgpu warns of is undefined behaviour in what it does not validate yet, the sizes of matrices and that whole
-        // subgroups reach them. `Abilities` takes only sizes that the adapter lists, and the kernels have no branch around them.
+        // subgroups reach them. `Abilities` takes only sizes that the adapter lists, and the kernels have no branch around them. naga's memory model leaves
+        // open whether workgroup memory is seen across barriers beside matrices: a GPU has yet to show that its driver does.
         unsafe { wgpu::ExperimentalFeatures::enabled() }
     } else {
         wgpu::ExperimentalFeatures::disabled()

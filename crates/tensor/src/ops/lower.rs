@@ -15,7 +15,7 @@ pub enum Tier {
     /// Software adapters: no barriers, no workgroup memory, large register tiles, one operand shared by subgroup
     /// broadcast.
     Cpu,
-    /// Reductions through subgroups of whatever size.
+    /// Sums, reductions of rows and products of few rows through subgroups of whatever size.
     Subgroup,
     /// Where feature maps lie in f16, products take their operands from tiles in 16 bits.
     F16,

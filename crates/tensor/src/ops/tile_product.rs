@@ -29,6 +29,15 @@ const TILES: [[usize; 4]; 6] =
 /// Tiles below which cooperative matrices lose to registers (measured by others on NVIDIA's).
 const ENOUGH_COOPERATIVE: usize = 20;
 
+/// Subgroups side by side along the columns of a cooperative tile.
+const WAVES_N: u32 = 2;
+
+/// Invocations for a tile by cooperative matrices of `size`, and how many of these a subgroup has along rows and columns.
+fn cooperative(bm: u32, bn: u32, subgroup_size: u32, size: u32) -> (u32, [u32; 2]) {
+    let wg = (8 * subgroup_size).min(256);
+    (wg, [bm * WAVES_N * subgroup_size / (size * wg), bn / (size * WAVES_N)])
+}
+
 impl TileProduct {
     /// Workgroups below which a GPU is partly idle.
     pub(super) const ENOUGH: usize = 128;
@@ -55,7 +64,11 @@ impl TileProduct {
                 ..best
             });
             let wanted = [TileProduct::ENOUGH, ENOUGH_COOPERATIVE];
-            let fits = |(tile, wanted): &(&TileProduct, usize)| tile.tiles(m, n) * copies >= *wanted;
+            // They are so much faster that a quarter of a tile is worth it, but not an eighth.
+            let fits = |(tile, wanted): &(&TileProduct, usize)| {
+                let tiles = tile.tiles(m, n);
+                tiles * copies >= *wanted && tiles * tile.bm * tile.bn <= 4 * m * n
+            };
             return large.iter().zip(wanted).find(fits).map_or(best, |(tile, _)| *tile);
         }
         best
@@ -78,10 +91,10 @@ impl TileProduct {
     /// Sets the constants of lib/product.wgsl.
     pub(super) fn set<'b, 'a>(self, kernel: DispatchBuilder<'b, 'a>) -> DispatchBuilder<'b, 'a> {
         let (bm, bn) = (self.bm as u32, self.bn as u32);
-        // Two tiles of 16 KiB in all, WebGPU's default limit.
+        // Two tiles of 16 KiB in all, WebGPU's default limit; cooperative ones are padded and have their sums beside them.
         let bk = if self.multiply == Multiply::F32 && bm + bn > 128 { 16 } else { 32 };
         let wg = match self.multiply {
-            Multiply::Cooperative(_) => (8 * self.subgroup_size).min(256),
+            Multiply::Cooperative(size) => cooperative(bm, bn, self.subgroup_size, size).0,
             _ => 256,
         };
         let rounds = ((bm + bn) * bk / 16).div_ceil(wg);
@@ -90,11 +103,10 @@ impl TileProduct {
             Multiply::F32 => kernel.set("TM", self.tm as u32).set("TN", self.tn as u32),
             Multiply::F16 => kernel.define("F16_TILES").set("TM", self.tm as u32).set("TN", self.tn as u32),
             Multiply::Cooperative(size) => {
-                let (waves, waves_n) = (wg / self.subgroup_size, 2);
-                let kernel =
-                    kernel.define("F16_TILES").define("COOPERATIVE").define("SUBGROUPS").define_if(size == 8, "COOP_8");
-                let kernel = kernel.set("COOP", size).set("SG", self.subgroup_size).set("WAVES_N", waves_n);
-                kernel.set("CM", bm * waves_n / (size * waves)).set("CN", bn / (size * waves_n))
+                let (_, [cm, cn]) = cooperative(bm, bn, self.subgroup_size, size);
+                let kernel = kernel.define("F16_TILES").define("COOPERATIVE").define("SUBGROUPS");
+                let kernel = kernel.define_if(size == 8, "COOP_8").set("COOP", size).set("SG", self.subgroup_size);
+                kernel.set("WAVES_N", WAVES_N).set("CM", cm).set("CN", cn)
             }
         }
     }
@@ -127,5 +139,26 @@ mod tests {
         assert_eq!(multiply(4096, 4096, false), Multiply::Cooperative(16));
         assert_eq!(multiply(4096, 4096, true), Multiply::F32);
         assert_eq!(multiply(128, 128, false), Multiply::F16, "too few tiles for cooperative matrices");
+        let narrow = |n| TileProduct::choose(100_352, n, 1, false, &target);
+        assert_eq!((narrow(16).bm, narrow(16).multiply), (64, Multiply::Cooperative(16)), "a quarter of 64 columns");
+        assert_eq!(narrow(8).multiply, Multiply::F16);
+    }
+
+    #[test]
+    fn cooperative_tiles_are_covered_by_the_subgroups_of_a_workgroup() {
+        for (subgroup_size, size) in [4, 8, 16, 32, 64, 128].into_iter().flat_map(|lanes| [(lanes, 8), (lanes, 16)]) {
+            for side in [64, 128] {
+                let (wg, [cm, cn]) = cooperative(side, side, subgroup_size, size);
+                let waves = wg / subgroup_size;
+                assert!(wg <= 256 && waves % WAVES_N == 0, "{subgroup_size} lanes");
+                assert_eq!(
+                    [cm * size * (waves / WAVES_N), cn * size * WAVES_N],
+                    [side; 2],
+                    "{subgroup_size} lanes, {size}"
+                );
+                let bytes = 2 * 32 * 8 * (side / 4 + 2) + 4 * waves * size * size;
+                assert!(bytes <= crate::device::COOPERATIVE_BYTES, "{bytes} bytes of workgroup memory");
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::ops::{BufferRef, Target, node_cost};
 use crate::passes::select::{Choices, node_key};
 use crate::precision::Storage;
 use crate::shape::TensorDesc;
+use std::collections::HashSet;
 use std::fmt;
 
 /// A range of a buffer.
@@ -141,7 +142,7 @@ impl fmt::Display for PlanDesc {
         for (from, to) in &self.snapshots {
             writeln!(f, "  copy {from:?} -> {to:?}")?;
         }
-        let mut last = usize::MAX;
+        let mut seen = HashSet::new();
         for (at, dispatch) in self.dispatches.iter().enumerate() {
             if at == 0 && self.frozen.dispatches > 0 {
                 let (count, kept) = (self.frozen.dispatches, mib(self.frozen.bytes));
@@ -161,13 +162,12 @@ impl fmt::Display for PlanDesc {
                     write!(f, "+{}", place.offset_bytes)?;
                 }
             }
-            if dispatch.node != last {
+            if seen.insert(dispatch.node) {
                 let cost = node_cost(&self.graph, &self.graph.nodes[dispatch.node]);
                 write!(f, "  [{:.2} MFLOP, {:.2} MB]", cost.flops / 1e6, cost.bytes / 1e6)?;
                 if let Some(choice) = self.choices.get(&node_key(&self.graph, &self.graph.nodes[dispatch.node])) {
                     write!(f, " {{{choice}}}")?;
                 }
-                last = dispatch.node;
             }
             writeln!(f)?;
         }

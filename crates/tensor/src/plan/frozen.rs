@@ -122,6 +122,9 @@ fn split(dispatches: &mut Vec<Dispatch>, kernels: &mut Kernels, facts: &Facts<'_
     }
     let mut changing: HashSet<BufId> =
         uses.iter().flatten().map(|&(buf, _)| buf).filter(|&buf| (facts.changes)(buf)).collect();
+    // A run of tensors is named by its first: whether the others change is not seen from here.
+    let bindings = dispatches.iter().flat_map(|dispatch| &dispatch.bindings);
+    changing.extend(bindings.filter(|(_, _, run)| run.is_some()).map(|&(_, buf, _)| buf));
     loop {
         let is_frozen = frozen(&uses, &mut changing);
         let split = |wanted: bool| uses.iter().zip(&is_frozen).filter(move |(_, frozen)| **frozen == wanted);

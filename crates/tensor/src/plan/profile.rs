@@ -4,6 +4,7 @@ use super::run::{Feed, Plan};
 use crate::device::Device;
 use crate::error::{DeviceError, Error, Result};
 use crate::ops::{Cost, node_cost};
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Instant;
 
@@ -87,8 +88,9 @@ impl Plan {
         let graph = &self.desc.graph;
         let dispatches = &self.desc.dispatches[first..];
         let mut rows = Vec::with_capacity(dispatches.len());
+        let mut seen = HashSet::new();
         for (i, dispatch) in dispatches.iter().enumerate() {
-            let first = i == 0 || dispatches[i - 1].node != dispatch.node;
+            let first = seen.insert(dispatch.node);
             rows.push(ProfileRow {
                 label: dispatch.label.clone(),
                 kernel: dispatch.kernel.to_string(),

@@ -7,8 +7,8 @@ use crate::ops::gemm::{EpilogueBuffers, fold};
 use crate::ops::tile_product::TileProduct;
 use crate::ops::{BufId, Lower};
 
-/// Longest sum of products in one register of a filter gradient: longer ones lose digits that the optimiser would keep, and
-/// shorter ones cost a pass over the partial sums.
+/// Longest sum of products in one register of a filter gradient: eight times that of tier `cpu`, for partial sums cost a GPU
+/// a pass over memory each. Roundings add up like a walk, so the error is about three times as large.
 const PART_PIXELS: usize = 4096;
 
 /// Forward pass, or input gradient: `source` is `x` or `dy`, `target` is `y` or `dx`.
@@ -52,7 +52,7 @@ pub(super) fn filter_gradient(g: &Geometry, cx: &mut Lower<'_>, (x, dy, dw): (Bu
     let (groups, pixels, columns, size) = (g.config.groups, g.pixels(), g.window(), g.k * g.window());
     // Parts of the sum fill the device where the tiles of the filters are few.
     let tiles = g.kg().div_ceil(64) * columns.div_ceil(64) * groups;
-    let room = (cx.target().workspace_bytes as usize / (4 * size)).max(1);
+    let room = (cx.target().workspace_bytes as usize / (4 * size)).min(cx.target().max_groups as usize / groups).max(1);
     let wanted = (TileProduct::ENOUGH / tiles).min(pixels / 512).max(pixels.div_ceil(PART_PIXELS));
     let part_pixels = pixels.div_ceil(wanted.clamp(1, room)).next_multiple_of(4);
     let parts = pixels.div_ceil(part_pixels);

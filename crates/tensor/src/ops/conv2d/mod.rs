@@ -244,8 +244,9 @@ impl OpDef for Conv2dBackwardInput {
     }
 
     fn may_overwrite(&self) -> Vec<(usize, usize)> {
-        // Each element of these is read by the invocation that writes it.
-        (2..2 + usize::from(self.residual) + usize::from(self.known().is_some())).map(|operand| (operand, 0)).collect()
+        // Each element's residual is read by the invocation that writes it first. What the derivative follows from is read last,
+        // and where the taps come in parts that is after sums of the first parts were written.
+        if self.residual { vec![(2, 0)] } else { Vec::new() }
     }
 
     fn with_epilogue(&self, next: Epilogue) -> Option<Rc<dyn OpDef>> {
