@@ -6,6 +6,7 @@
 //
 // With ROWS (stride 1) a lane's columns are the LANE taps of one filter row under four channels: neighbouring taps of
 // neighbouring output pixels meet the same pixels of x, so that four output pixels need 4 + CARRY of them, and CARRY are still there.
+#import rounds
 override SG: u32 = 8u;
 // The register tile, see gemm_cpu.wgsl: a lane has LANE columns.
 override LANE: u32 = 1u;
@@ -62,7 +63,8 @@ fn load_x(line: u32, w: u32, inside: bool) -> vec4f {
 }
 
 @compute @workgroup_size(SG)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_id) lid: vec3u) {
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+        @builtin(local_invocation_id) lid: vec3u) {
   let group = wid.z;
   let columns = args.r * args.s * (args.cg / 4u);
   let column = ((wid.x / args.tiles_k) * SG + lid.x) * LANE;
@@ -138,13 +140,20 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_id) lid: ve
     continuing { row += 1u; break if row >= row_end; }
   }
 
+  // Filter by filter, in a loop whose end the driver does not know, see conv2d_cpu.wgsl.
+  let rounds = rounds(4u * LANE, nwg);
+  for (var i = 0u; i < rounds; i++) {
+    let own = column + i / 4u;
+#for j in SHARED / 4
+    var r_out{j} = vec4f(0.0);
 #for l in LANE
-  if (column + {l}u < columns) {
-#for i in SHARED
-    if (k0 + {i}u < args.kg) {
-      partial[(wid.y * args.k + group * args.kg + k0 + {i}u) * columns + place_of(column + {l}u)] = r_dw[{l}u * SHARED + {i}u];
+    r_out{j} = select(r_out{j}, pick(r_dw[{l}u * SHARED + {j}u * 4u], r_dw[{l}u * SHARED + {j}u * 4u + 1u],
+                                     r_dw[{l}u * SHARED + {j}u * 4u + 2u], r_dw[{l}u * SHARED + {j}u * 4u + 3u], i % 4u), i / 4u == {l}u);
+#endfor
+    let at_k{j} = k0 + {j}u * 4u + i % 4u;
+    if (own < columns && at_k{j} < args.kg) {
+      partial[(wid.y * args.k + group * args.kg + at_k{j}) * columns + place_of(own)] = r_out{j};
     }
 #endfor
   }
-#endfor
 }

@@ -16,6 +16,7 @@
 // Loops test at their end: a software adapter runs a loop's body once more with all lanes masked off before it notices a
 // test at the head, and three nested loops of three or four rounds each would waste a third of their time so.
 #import epilogue
+#import rounds
 override SG: u32 = 8u;
 // The register tile, see gemm_cpu.wgsl.
 override LANE: u32 = 1u;
@@ -235,14 +236,21 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
           for (var i = 0u; i < REGISTERS; i++) {
             r_w[i] = load_w(min(i * SG + lid.x, SHARED - 1u), c0, c4, tap + tap_under(u), group);
           }
+#ifdef ROWS
+          // A tap finds its pixels one further than the one before. To pick them costs the driver half the time to compile
+          // that moving all of them along would.
 #for l in LANE
 #for i in 4
-#ifdef ROWS
-          r_x[{l}u * 4u + {i}u] = vec4f(r_in[{l}u * 4u][{i}u], r_in[{l}u * 4u + 1u][{i}u],
-                                        r_in[{l}u * 4u + 2u][{i}u], r_in[{l}u * 4u + 3u][{i}u]);
-#else
-          r_x[{l}u * 4u + {i}u] = vec4f(r_in{l}_0[{i}u], r_in{l}_1[{i}u], r_in{l}_2[{i}u], r_in{l}_3[{i}u]);
+          var r_in{l}_{i} = r_in[{l}u * 4u + {i}u];
+#for t in TAPS
+          r_in{l}_{i} = select(r_in{l}_{i}, r_in[{l}u * 4u + {i}u + {t}u], u == {t}u);
+#endfor
+#endfor
+#endfor
 #endif
+#for l in LANE
+#for i in 4
+          r_x[{l}u * 4u + {i}u] = vec4f(r_in{l}_0[{i}u], r_in{l}_1[{i}u], r_in{l}_2[{i}u], r_in{l}_3[{i}u]);
 #endfor
 #endfor
           // Each sum is touched once for the four channels: it comes from the stack and goes back there.
@@ -268,10 +276,6 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 #endfor
 #endif
 #ifdef ROWS
-          // The next tap finds its pixels one further.
-#for j in SPAN
-          r_in[{j}u] = r_in[min({j}u + 1u, SPAN - 1u)];
-#endfor
           continuing { u += 1u; break if u >= args.s; }
 #endif
         }
@@ -282,13 +286,19 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     continuing { r += args.tap_h; break if r >= args.r; }
   }
 
-#for l in LANE
-#for i in 4
+  // Pixel by pixel, in a loop whose end the driver does not know: unrolled, the stores would take it longer to compile than
+  // all the rest, and the result would be no faster.
+  let pixels = rounds(4u * LANE, nwg);
+  t = t0_0;
+  for (var i = 0u; i < pixels; i++) {
 #for j in SHARED / 4
-  store(t{l}_{i}, phase, group, c0 + {j}u * 4u,
-        vec4f(r_y[{l}u * SHARED + {j}u * 4u][{i}u], r_y[{l}u * SHARED + {j}u * 4u + 1u][{i}u],
-              r_y[{l}u * SHARED + {j}u * 4u + 2u][{i}u], r_y[{l}u * SHARED + {j}u * 4u + 3u][{i}u]));
+    var r_out{j} = vec4f(0.0);
+#for l in LANE
+    r_out{j} = select(r_out{j}, vec4f(r_y[{l}u * SHARED + {j}u * 4u][i % 4u], r_y[{l}u * SHARED + {j}u * 4u + 1u][i % 4u],
+        r_y[{l}u * SHARED + {j}u * 4u + 2u][i % 4u], r_y[{l}u * SHARED + {j}u * 4u + 3u][i % 4u]), i / 4u == {l}u);
 #endfor
+    store(t, phase, group, c0 + {j}u * 4u, r_out{j});
 #endfor
-#endfor
+    t = next_pixel(t, m0 + i + 1u);
+  }
 }

@@ -8,6 +8,7 @@
 // Neighbouring invocations have neighbouring channels. Everything about a tile is a constant, so that a source pixel is
 // loaded once for all taps that meet it; with a stride, BACKWARD_INPUT computes no product with a structural zero.
 #import epilogue
+#import rounds
 override WG: u32 = 64u;
 // Neighbouring invocations that have one block and neighbouring runs; the next ones have the next block.
 override LANES: u32 = 1u;
@@ -176,7 +177,17 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   let at = Block(group, (block - group * args.group_blocks) * 4u);
 
   var r_w: array<Filter, R * S * PARTS>;
-  for (var i = 0u; i < R * S * PARTS; i++) { r_w[i] = load_filter(at, i % (R * S), i / (R * S)); }
+  let filters = rounds(R * S * PARTS, nwg);
+  for (var i = 0u; i < filters; i++) {
+    let own = load_filter(at, i % (R * S), i / (R * S));
+#for part in PARTS
+#for r in R
+#for s in S
+    if (i == ({part}u * R + {r}u) * S + {s}u) { r_w[({part}u * R + {r}u) * S + {s}u] = own; }
+#endfor
+#endfor
+#endfor
+  }
 
   // Rows of source pixels under the tile, of which the next tile below keeps all but the first ADVANCE.
   var r_x: array<vec4f, PARTS * IN_H * IN_W>;
@@ -232,11 +243,16 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 #endfor
 #endfor
     if (step < args.segment) {
+      let pixels = rounds(TILE_H * TILE_W, nwg);
+      for (var i = 0u; i < pixels; i++) {
+        var own = r_y[0];
 #for p in TILE_H
 #for q in TILE_W
-      store(at, n, row + {p}u, column + {q}u, r_y[{p}u * TILE_W + {q}u]);
+        own = select(own, r_y[{p}u * TILE_W + {q}u], i == {p}u * TILE_W + {q}u);
 #endfor
 #endfor
+        store(at, n, row + i / TILE_W, column + i % TILE_W, own);
+      }
     }
     step += 1u;
     if (step == args.segment) {

@@ -4,6 +4,7 @@
 // bindings: x [N,H,W,C], dy [N,P,Q,K], partial [runs, K, R, S, C/groups]
 // grid: invocations(blocks*runs): a block is four k and four c of a group, a run `run` strips of tiles, each walked down
 // cost: 2*R*S FLOP an output pixel, k and c; ADVANCE*IN_W + TILE_H*TILE_W loads of vec4s a tile
+#import rounds
 override WG: u32 = 64u;
 // Neighbouring invocations that have one block and neighbouring runs; the next ones have the next block.
 override LANES: u32 = 1u;
@@ -156,8 +157,14 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     continuing { break if strip >= strip_end; }
   }
 
-  for (var tap = 0u; tap < R * S; tap++) {
-    let sums = r_dw[tap];
+  let taps = rounds(R * S, nwg);
+  for (var tap = 0u; tap < taps; tap++) {
+    var sums = r_dw[0];
+#for r in R
+#for s in S
+    if (tap == {r}u * S + {s}u) { sums = r_dw[{r}u * S + {s}u]; }
+#endfor
+#endfor
 #for i in 4
     if (at.k + {i}u < args.kg) {
       let to = ((run * args.k + at.group * args.kg + at.k + {i}u) * R * S + tap) * args.cg;

@@ -4,6 +4,7 @@
 // grid: (x, y) = tiles of 4*LANE*SG x SHARED outputs folded in two dimensions, z = batch * parts of k; one subgroup each
 // cost: 2*m*n*k FLOP; SHARED broadcast loads and 4*LANE loads a lane per 16*LANE*SHARED multiply-adds a lane
 #import epilogue
+#import rounds
 override SG: u32 = 8u;
 // Outputs of a lane in vec4s, and outputs of the shared operand: a load takes a software adapter nearly
 // half the instructions of the smallest tile's sums, so the largest tile that the extents fill wins, although its sums live on
@@ -112,6 +113,16 @@ fn store(member: u32, row: u32, column: u32, value: vec4f) {
 #endif
 }
 
+// Of a tile of four shared outputs by four of the lane's: what is stored in round i, all of the lane's for one shared output or
+// the other way round.
+fn stored(a: vec4f, b: vec4f, c: vec4f, d: vec4f, i: u32) -> vec4f {
+#ifdef LANES_ALONG_M
+  return vec4f(a[i], b[i], c[i], d[i]);
+#else
+  return pick(a, b, c, d, i);
+#endif
+}
+
 @compute @workgroup_size(SG)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_id) lid: vec3u) {
   let tile = wid.y * nwg.x + wid.x;
@@ -179,19 +190,20 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     continuing { p += 4u; break if p >= k_end; }
   }
 
-#for l in LANE
-#ifdef LANES_ALONG_M
-#for i in 4
+  // Four by four, in a loop whose end the driver does not know, see conv2d_cpu.wgsl.
+  let rounds = rounds(4u * LANE, nwg);
+  for (var i = 0u; i < rounds; i++) {
 #for j in SHARED / 4
-  store(wid.z, o_lane + {l}u * 4u + {i}u, o_shared + {j}u * 4u,
-        vec4f(r_y[{l}u * SHARED + {j}u * 4u][{i}u], r_y[{l}u * SHARED + {j}u * 4u + 1u][{i}u],
-              r_y[{l}u * SHARED + {j}u * 4u + 2u][{i}u], r_y[{l}u * SHARED + {j}u * 4u + 3u][{i}u]));
+    var r_out{j} = vec4f(0.0);
+#for l in LANE
+    r_out{j} = select(r_out{j}, stored(r_y[{l}u * SHARED + {j}u * 4u], r_y[{l}u * SHARED + {j}u * 4u + 1u],
+                                       r_y[{l}u * SHARED + {j}u * 4u + 2u], r_y[{l}u * SHARED + {j}u * 4u + 3u], i % 4u), i / 4u == {l}u);
 #endfor
-#endfor
+#ifdef LANES_ALONG_M
+    store(wid.z, o_lane + i, o_shared + {j}u * 4u, r_out{j});
 #else
-#for i in SHARED
-  store(wid.z, o_shared + {i}u, o_lane + {l}u * 4u, r_y[{l}u * SHARED + {i}u]);
-#endfor
+    store(wid.z, o_shared + {j}u * 4u + i % 4u, o_lane + i / 4u * 4u, r_out{j});
 #endif
 #endfor
+  }
 }

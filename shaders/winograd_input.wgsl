@@ -5,6 +5,7 @@
 // grid: invocations(tiles*C/4): tiles tile0.. of this shape, four channels each
 // cost: ALPHA^2 words read and written a tile and channel
 #import winograd_tiles
+#import rounds
 override WG: u32 = 64u;
 
 struct Args {
@@ -24,37 +25,43 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   // Zero outside the image; unsigned wrap-around makes positions left of it huge.
   let top = tile.top - args.pad_h;
   let left = tile.left - args.pad_w;
-#for r in ALPHA_H
-  let row{r} = (tile.n * args.h + top + {r}u) * args.w * args.c4;
-#endfor
-#for s in ALPHA_W
-  let column{s} = (left + {s}u) * args.c4 + tile.c;
-#endfor
-#for r in ALPHA_H
-#for s in ALPHA_W
-  let inside{r}_{s} = top + {r}u < args.h && left + {s}u < args.w;
-  let r_d{r}_{s} = select(vec4f(0.0), x[select(0u, row{r} + column{s}, inside{r}_{s})], inside{r}_{s});
-#endfor
-#endfor
+  // Column by column, then row by row.
 #for i in ALPHA_H
 #for s in ALPHA_W
   var r_t{i}_{s} = vec4f(0.0);
+#endfor
+#endfor
+  let columns = rounds(ALPHA_W, nwg);
+  for (var s = 0u; s < columns; s++) {
 #for k in ALPHA_H
-  r_t{i}_{s} += BT_H[{i}u * ALPHA_H + {k}u] * r_d{k}_{s};
-#endfor
-#endfor
+    let inside{k} = top + {k}u < args.h && left + s < args.w;
+    let at{k} = ((tile.n * args.h + top + {k}u) * args.w + left + s) * args.c4 + tile.c;
+    let r_d{k} = select(vec4f(0.0), x[select(0u, at{k}, inside{k})], inside{k});
 #endfor
 #for i in ALPHA_H
+    var r_c{i} = vec4f(0.0);
+#for k in ALPHA_H
+    r_c{i} += BT_H[{i}u * ALPHA_H + {k}u] * r_d{k};
+#endfor
+#for s in ALPHA_W
+    if (s == {s}u) { r_t{i}_{s} = r_c{i}; }
+#endfor
+#endfor
+  }
+  let rows = rounds(ALPHA_H, nwg);
+  for (var row = 0u; row < rows; row++) {
+#for s in ALPHA_W
+    var r_r{s} = r_t0_{s};
+#for i in ALPHA_H
+    r_r{s} = select(r_r{s}, r_t{i}_{s}, row == {i}u);
+#endfor
+#endfor
 #for j in ALPHA_W
-  var r_v{i}_{j} = vec4f(0.0);
+    var r_v{j} = vec4f(0.0);
 #for k in ALPHA_W
-  r_v{i}_{j} += BT_W[{j}u * ALPHA_W + {k}u] * r_t{i}_{k};
+    r_v{j} += BT_W[{j}u * ALPHA_W + {k}u] * r_r{k};
 #endfor
+    v[place(row, {j}u) + i] = r_v{j};
 #endfor
-#endfor
-#for i in ALPHA_H
-#for j in ALPHA_W
-  v[place({i}u, {j}u) + i] = r_v{i}_{j};
-#endfor
-#endfor
+  }
 }

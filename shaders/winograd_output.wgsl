@@ -4,6 +4,7 @@
 // grid: invocations(tiles*C/4): tiles tile0.. of this shape, four channels each
 // cost: ALPHA^2 words read and M^2 written a tile and channel
 #import winograd_tiles
+#import rounds
 #import epilogue
 override WG: u32 = 64u;
 
@@ -20,38 +21,44 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   let i = (wid.y * nwg.x + wid.x) * WG + lid.x;
   if (i >= args.tiles * args.c4) { return; }
   let tile = tile_of(i);
-#for i in ALPHA_H
-#for j in ALPHA_W
-  let r_m{i}_{j} = m[place({i}u, {j}u) + i];
-#endfor
-#endfor
+  // Column by column, then row by row.
 #for i in M_H
 #for s in ALPHA_W
   var r_t{i}_{s} = vec4f(0.0);
+#endfor
+#endfor
+  let columns = rounds(ALPHA_W, nwg);
+  for (var s = 0u; s < columns; s++) {
 #for k in ALPHA_H
-  r_t{i}_{s} += AT_H[{i}u * ALPHA_H + {k}u] * r_m{k}_{s};
-#endfor
-#endfor
+    let r_m{k} = m[place({k}u, s) + i];
 #endfor
 #for i in M_H
-#for j in M_W
-  var r_y{i}_{j} = vec4f(0.0);
-#for k in ALPHA_W
-  r_y{i}_{j} += AT_W[{j}u * ALPHA_W + {k}u] * r_t{i}_{k};
+    var r_c{i} = vec4f(0.0);
+#for k in ALPHA_H
+    r_c{i} += AT_H[{i}u * ALPHA_H + {k}u] * r_m{k};
+#endfor
+#for s in ALPHA_W
+    if (s == {s}u) { r_t{i}_{s} = r_c{i}; }
 #endfor
 #endfor
-#endfor
-#for i in M_H
-  let row{i} = (tile.n * args.h + tile.top + {i}u) * args.w * args.c4;
-#endfor
-#for j in M_W
-  let column{j} = (tile.left + {j}u) * args.c4 + tile.c;
-#endfor
-#for i in M_H
-#for j in M_W
-  if (tile.top + {i}u < args.h && tile.left + {j}u < args.w) {
-    y[row{i} + column{j}] = epilogue(r_y{i}_{j}, tile.c * 4u, (row{i} + column{j}) * 4u, 4u);
   }
+  let rows = rounds(M_H, nwg);
+  for (var row = 0u; row < rows; row++) {
+#for s in ALPHA_W
+    var r_r{s} = r_t0_{s};
+#for i in M_H
+    r_r{s} = select(r_r{s}, r_t{i}_{s}, row == {i}u);
 #endfor
 #endfor
+#for j in M_W
+    var r_y{j} = vec4f(0.0);
+#for k in ALPHA_W
+    r_y{j} += AT_W[{j}u * ALPHA_W + {k}u] * r_r{k};
+#endfor
+    if (tile.top + row < args.h && tile.left + {j}u < args.w) {
+      let at = ((tile.n * args.h + tile.top + row) * args.w + tile.left + {j}u) * args.c4 + tile.c;
+      y[at] = epilogue(r_y{j}, tile.c * 4u, at * 4u, 4u);
+    }
+#endfor
+  }
 }

@@ -4,6 +4,7 @@
 // grid: invocations(tiles*C/4): tiles tile0.. of this shape, four channels each
 // cost: M^2 words read and ALPHA^2 written a tile and channel
 #import winograd_tiles
+#import rounds
 override WG: u32 = 64u;
 
 struct Args {
@@ -19,38 +20,44 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   let i = (wid.y * nwg.x + wid.x) * WG + lid.x;
   if (i >= args.tiles * args.c4) { return; }
   let tile = tile_of(i);
-  // Target pixels behind the edge have no gradient.
-#for r in M_H
-  let row{r} = (tile.n * args.h + tile.top + {r}u) * args.w * args.c4;
-#endfor
-#for s in M_W
-  let column{s} = (tile.left + {s}u) * args.c4 + tile.c;
-#endfor
-#for r in M_H
-#for s in M_W
-  let inside{r}_{s} = tile.top + {r}u < args.h && tile.left + {s}u < args.w;
-  let r_dy{r}_{s} = select(vec4f(0.0), dy[select(0u, row{r} + column{s}, inside{r}_{s})], inside{r}_{s});
-#endfor
-#endfor
+  // Column by column, then row by row.
 #for i in ALPHA_H
 #for s in M_W
   var r_t{i}_{s} = vec4f(0.0);
+#endfor
+#endfor
+  let columns = rounds(M_W, nwg);
+  for (var s = 0u; s < columns; s++) {
 #for k in M_H
-  r_t{i}_{s} += AT_H[{k}u * ALPHA_H + {i}u] * r_dy{k}_{s};
-#endfor
-#endfor
+    // Target pixels behind the edge have no gradient.
+    let inside{k} = tile.top + {k}u < args.h && tile.left + s < args.w;
+    let at{k} = ((tile.n * args.h + tile.top + {k}u) * args.w + tile.left + s) * args.c4 + tile.c;
+    let r_dy{k} = select(vec4f(0.0), dy[select(0u, at{k}, inside{k})], inside{k});
 #endfor
 #for i in ALPHA_H
+    var r_c{i} = vec4f(0.0);
+#for k in M_H
+    r_c{i} += AT_H[{k}u * ALPHA_H + {i}u] * r_dy{k};
+#endfor
+#for s in M_W
+    if (s == {s}u) { r_t{i}_{s} = r_c{i}; }
+#endfor
+#endfor
+  }
+  let rows = rounds(ALPHA_H, nwg);
+  for (var row = 0u; row < rows; row++) {
+#for s in M_W
+    var r_r{s} = r_t0_{s};
+#for i in ALPHA_H
+    r_r{s} = select(r_r{s}, r_t{i}_{s}, row == {i}u);
+#endfor
+#endfor
 #for j in ALPHA_W
-  var r_d{i}_{j} = vec4f(0.0);
+    var r_d{j} = vec4f(0.0);
 #for k in M_W
-  r_d{i}_{j} += AT_W[{k}u * ALPHA_W + {j}u] * r_t{i}_{k};
+    r_d{j} += AT_W[{k}u * ALPHA_W + {j}u] * r_r{k};
 #endfor
+    d[place(row, {j}u) + i] = r_d{j};
 #endfor
-#endfor
-#for i in ALPHA_H
-#for j in ALPHA_W
-  d[place({i}u, {j}u) + i] = r_d{i}_{j};
-#endfor
-#endfor
+  }
 }

@@ -13,8 +13,9 @@ use abilities::{Abilities, tier_features};
 use crate::error::{DeviceError, Error, Result, mib};
 use crate::kernel::{Kernel, KernelKey};
 use crate::ops::{Target, Tier};
+use rayon::prelude::*;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
@@ -213,16 +214,7 @@ impl Device {
 
     /// Runs `make` and returns the first error of any kind that wgpu reports about it.
     pub(crate) fn catch<T>(&self, make: impl FnOnce(&wgpu::Device) -> T) -> Result<T, wgpu::Error> {
-        let filters = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
-        let scopes = filters.map(|filter| self.inner.device.push_error_scope(filter));
-        let mut outcome = Ok(make(&self.inner.device));
-        // Scopes are a stack: the last one pushed is popped first.
-        for scope in scopes.into_iter().rev() {
-            if let Some(error) = pollster::block_on(scope.pop()) {
-                outcome = outcome.and(Err(error));
-            }
-        }
-        outcome
+        catch(&self.inner.device, make)
     }
 
     pub(crate) fn wgpu(&self) -> &wgpu::Device {
@@ -239,24 +231,25 @@ impl Device {
 
     /// The pipeline of a kernel, compiled on first use.
     pub(crate) fn kernel(&self, key: &KernelKey) -> Result<Rc<Kernel>> {
-        if let Some(kernel) = self.inner.kernels.borrow().get(key) {
-            return Ok(Rc::clone(kernel));
-        }
-        let kernel = Rc::new(Kernel::compile(self, key)?);
-        self.inner.kernels.borrow_mut().insert(key.clone(), Rc::clone(&kernel));
-        Ok(kernel)
+        self.compile([key])?;
+        Ok(Rc::clone(&self.inner.kernels.borrow()[key]))
     }
 
-    /// The module of a kernel's expanded text.
-    pub(crate) fn create_shader_module(&self, key: &KernelKey, wgsl: &str) -> wgpu::ShaderModule {
-        let label = key.to_string();
-        let descriptor =
-            wgpu::ShaderModuleDescriptor { label: Some(&label), source: wgpu::ShaderSource::Wgsl(wgsl.into()) };
-        if key.is_builtin() && !self.inner.checked {
-            trusted::create_shader_module(&self.inner.device, descriptor)
-        } else {
-            self.inner.device.create_shader_module(descriptor)
+    /// Compiles those of the kernels that are not there yet, on all cores: most drivers do their work when a pipeline is made.
+    ///
+    /// # Errors
+    /// Of several kernels that cannot be compiled, the first is named.
+    pub(crate) fn compile<'k>(&self, keys: impl IntoIterator<Item = &'k KernelKey>) -> Result<()> {
+        let known = self.inner.kernels.borrow();
+        let missing: Vec<&KernelKey> =
+            keys.into_iter().filter(|key| !known.contains_key(*key)).collect::<BTreeSet<_>>().into_iter().collect();
+        drop(known);
+        let (gpu, checked) = (&self.inner.device, self.inner.checked);
+        let made: Vec<_> = missing.par_iter().map(|key| Kernel::compile(gpu, checked, key)).collect();
+        for (key, kernel) in missing.into_iter().zip(made) {
+            self.inner.kernels.borrow_mut().insert(key.clone(), Rc::new(kernel?));
         }
+        Ok(())
     }
 
     /// Refuses a plan that cannot fit, before anything of it is created.
@@ -295,6 +288,37 @@ impl Device {
         self.inner.buffers_created.set((bytes + descriptor.size, count + 1));
         Ok(buffer)
     }
+}
+
+/// The module of a kernel's expanded text.
+pub(crate) fn create_shader_module(
+    gpu: &wgpu::Device,
+    checked: bool,
+    key: &KernelKey,
+    wgsl: &str,
+) -> wgpu::ShaderModule {
+    let label = key.to_string();
+    let descriptor =
+        wgpu::ShaderModuleDescriptor { label: Some(&label), source: wgpu::ShaderSource::Wgsl(wgsl.into()) };
+    if key.is_builtin() && !checked {
+        trusted::create_shader_module(gpu, descriptor)
+    } else {
+        gpu.create_shader_module(descriptor)
+    }
+}
+
+/// See [`Device::catch`]. wgpu keeps a stack of scopes for every thread, so that threads do not catch each other's errors.
+pub(crate) fn catch<T>(gpu: &wgpu::Device, make: impl FnOnce(&wgpu::Device) -> T) -> Result<T, wgpu::Error> {
+    let filters = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
+    let scopes = filters.map(|filter| gpu.push_error_scope(filter));
+    let mut outcome = Ok(make(gpu));
+    // Scopes are a stack: the last one pushed is popped first.
+    for scope in scopes.into_iter().rev() {
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            outcome = outcome.and(Err(error));
+        }
+    }
+    outcome
 }
 
 #[cfg(test)]

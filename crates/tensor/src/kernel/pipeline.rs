@@ -1,7 +1,7 @@
 //! A compiled kernel: pipeline and bind-group layout.
 
 use super::{KernelKey, Reflection, reflect, source};
-use crate::device::Device;
+use crate::device::{catch, create_shader_module};
 use crate::error::{DeviceError, Error, Result};
 
 /// A kernel ready to be launched.
@@ -13,7 +13,8 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    pub(crate) fn compile(device: &Device, key: &KernelKey) -> Result<Kernel> {
+    /// Expands the text and has wgpu make a pipeline of it; `checked` keeps the checks that wgpu injects.
+    pub(crate) fn compile(gpu: &wgpu::Device, checked: bool, key: &KernelKey) -> Result<Kernel> {
         let broken = |message: String| Error::Device(DeviceError::Kernel { kernel: key.to_string(), message });
         let text = source::expand(key).map_err(broken)?;
         let (_, reflection) = reflect::reflect(&text).map_err(broken)?;
@@ -39,8 +40,8 @@ impl Kernel {
             count: None,
         });
         let entries: Vec<wgpu::BindGroupLayoutEntry> = storage.chain(uniform).collect();
-        let made = device.catch(|gpu| {
-            let module = device.create_shader_module(key, &text);
+        let made = catch(gpu, |gpu| {
+            let module = create_shader_module(gpu, checked, key, &text);
             let layout = gpu
                 .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
             let pipeline_layout = gpu.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {

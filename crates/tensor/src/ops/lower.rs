@@ -320,6 +320,12 @@ impl DispatchBuilder<'_, '_> {
         if condition { self.define(name) } else { self }
     }
 
+    /// Keeps a software driver from unrolling the loops that lib/rounds.wgsl counts for.
+    pub fn rounds(self) -> Self {
+        let tier = self.lower.tier();
+        self.define_if(tier == Tier::Cpu, "ROLLED")
+    }
+
     /// Has the lanes of a workgroup reduce together where the tier lets them: what lib/tree.wgsl asks.
     pub fn tree(self) -> Self {
         let tier = self.lower.tier();

@@ -183,6 +183,7 @@ impl Plan {
     }
 
     fn make_launches(&mut self) -> Result<()> {
+        self.device.compile(self.desc.dispatches.iter().map(|dispatch| &dispatch.kernel))?;
         for dispatch in &self.desc.dispatches {
             let kernel = self.device.kernel(&dispatch.kernel)?;
             let mut entries = Vec::with_capacity(dispatch.bindings.len() + 1);
