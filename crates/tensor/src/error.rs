@@ -121,6 +121,18 @@ pub enum DeviceError {
         /// Adapter name.
         adapter: String,
     },
+    /// The adapter cannot run the kernels of a tier.
+    #[error("adapter {adapter} cannot run tier {tier}: it has no {missing}; tiers that it runs: {runs}")]
+    Tier {
+        /// Adapter name.
+        adapter: String,
+        /// The tier that was asked for, or the least of those that suit.
+        tier: &'static str,
+        /// What the tier needs.
+        missing: &'static str,
+        /// Names of the tiers that run, or "none".
+        runs: String,
+    },
     /// The device lacks something that only this call needs.
     #[error("adapter {adapter} has no {feature}; {hint}")]
     Unsupported {

@@ -40,6 +40,12 @@ pub(super) struct NetArgs {
     /// Most MiB for activations, their gradients and workspaces; what does not fit is computed twice
     #[arg(long, value_name = "MIB")]
     pub(super) memory: Option<u64>,
+    /// Submissions that a step is cut into, so that the device begins before all of it is encoded
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "inference", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) submissions: u16,
+    /// Place branches side by side, without barriers between them; takes more memory
+    #[arg(long, conflicts_with = "inference")]
+    pub(super) overlap: bool,
 }
 
 /// A name of the zoo, for clap.
@@ -100,7 +106,12 @@ fn step(bench: &Bench, options: &DeviceOptions, name: &str, setting: Setting, ar
     let device = Device::open(options)?;
     let model = models::by_name(name, 3, setting.classes).context("no such model")?;
     let mut params = Params::with_weights(&device, 1, args.precision.weights);
-    let compile = CompileOptions { temporary_bytes: args.memory.map(|mib| mib << 20), ..CompileOptions::default() };
+    let compile = CompileOptions {
+        temporary_bytes: args.memory.map(|mib| mib << 20),
+        submissions: usize::from(args.submissions),
+        overlap: args.overlap,
+        ..CompileOptions::default()
+    };
     let options = setting.options(args.precision, compile);
     let mut step = TrainStep::new(&device, &mut params, &model, &options)?;
     let (pixels, labels) = (setting.pixels(), setting.labels());

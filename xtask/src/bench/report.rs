@@ -40,6 +40,8 @@ pub(super) fn run(bench: &Bench, options: &DeviceOptions) -> Result<Vec<Row>> {
         inference: false,
         keep: None,
         memory: None,
+        submissions: 1,
+        overlap: false,
     };
     rows.extend(nets::run(bench, options, Some(32), &args));
     Ok(rows)

@@ -1,6 +1,7 @@
 //! Which tiers an adapter can run.
 
 use super::AdapterInfo;
+use crate::error::DeviceError;
 use crate::ops::Tier;
 
 /// What tiers ask of an adapter.
@@ -14,7 +15,13 @@ pub(super) struct Abilities {
     pub(super) cooperative: u32,
     /// Bytes of workgroup memory.
     workgroup_bytes: u32,
+    /// Invocations of a workgroup.
+    invocations: u32,
 }
+
+/// What the kernels with workgroup tiles take: WebGPU's default limits.
+const TILE_BYTES: u32 = 16 << 10;
+const TILE_INVOCATIONS: u32 = 256;
 
 /// Workgroup memory of the cooperative tiles: operands, and sums on their way to memory.
 pub(crate) const COOPERATIVE_BYTES: u32 = 26 << 10;
@@ -36,6 +43,7 @@ impl Abilities {
             f16: features.contains(wgpu::Features::SHADER_F16),
             cooperative: [16, 8].into_iter().find(|&size| has(size)).unwrap_or(0),
             workgroup_bytes: info.workgroup_bytes,
+            invocations: info.max_invocations,
         }
     }
 
@@ -46,31 +54,37 @@ impl Abilities {
         let f16 = (!self.f16).then_some("16-bit floats in shaders");
         let matrices =
             (self.cooperative == 0).then_some("cooperative matrices of 16x16 or 8x8 with f16 operands and f32 sums");
+        let room = match (self.workgroup_bytes < TILE_BYTES, self.invocations < TILE_INVOCATIONS) {
+            (true, _) => Some("16 KiB of workgroup memory"),
+            (_, true) => Some("256 invocations in a workgroup"),
+            _ => None,
+        };
         let memory = (self.workgroup_bytes < COOPERATIVE_BYTES).then_some("26 KiB of workgroup memory");
         match tier {
-            Tier::Base => None,
+            Tier::Base => room,
             Tier::Cpu => subgroups.or(one_size),
-            Tier::Subgroup => subgroups,
-            Tier::F16 => subgroups.or(f16),
-            Tier::Coop => subgroups.or(one_size).or(f16).or(matrices).or(memory),
+            Tier::Subgroup => subgroups.or(room),
+            Tier::F16 => subgroups.or(f16).or(room),
+            Tier::Coop => subgroups.or(one_size).or(f16).or(matrices).or(memory).or(room),
         }
     }
 
     /// The tier that was asked for, or the one that suits.
-    pub(super) fn tier(&self, wanted: Option<Tier>, is_software: bool) -> Result<Tier, String> {
-        if let Some(tier) = wanted {
-            return match self.missing(tier) {
-                None => Ok(tier),
-                Some(what) => {
-                    let can: Vec<&str> =
-                        Tier::ALL.into_iter().filter(|&tier| self.missing(tier).is_none()).map(Tier::name).collect();
-                    Err(format!("tier {} needs {what}; this adapter runs tiers {}", tier.name(), can.join(", ")))
-                }
-            };
-        }
-        let order =
-            if is_software { &[Tier::Cpu, Tier::Base][..] } else { &[Tier::F16, Tier::Subgroup, Tier::Base][..] };
-        Ok(order.iter().copied().find(|&tier| self.missing(tier).is_none()).unwrap_or(Tier::Base))
+    ///
+    /// # Errors
+    /// [`DeviceError::Tier`]; without a wish, when the adapter runs none.
+    pub(super) fn tier(&self, wanted: Option<Tier>, info: &AdapterInfo) -> Result<Tier, DeviceError> {
+        let usual = match info.is_software {
+            true => &[Tier::Cpu, Tier::Base][..],
+            false => &[Tier::F16, Tier::Subgroup, Tier::Base][..],
+        };
+        let tier = wanted.or_else(|| usual.iter().copied().find(|&tier| self.missing(tier).is_none()));
+        let tier = tier.unwrap_or(Tier::Base);
+        let Some(missing) = self.missing(tier) else { return Ok(tier) };
+        let runs: Vec<&str> =
+            Tier::ALL.into_iter().filter(|&tier| self.missing(tier).is_none()).map(Tier::name).collect();
+        let runs = if runs.is_empty() { "none".to_string() } else { runs.join(", ") };
+        Err(DeviceError::Tier { adapter: info.name.clone(), tier: tier.name(), missing, runs })
     }
 }
 
@@ -89,27 +103,49 @@ pub(super) fn tier_features(tier: Tier) -> wgpu::Features {
 mod tests {
     use super::*;
 
-    const NVIDIA: Abilities =
-        Abilities { subgroups: true, one_subgroup_size: true, f16: true, cooperative: 16, workgroup_bytes: 49_152 };
+    const NVIDIA: Abilities = Abilities {
+        subgroups: true,
+        one_subgroup_size: true,
+        f16: true,
+        cooperative: 16,
+        workgroup_bytes: 49_152,
+        invocations: 1024,
+    };
+
+    fn tier(abilities: Abilities, wanted: Option<Tier>, is_software: bool) -> Result<Tier, DeviceError> {
+        abilities.tier(wanted, &AdapterInfo { is_software, ..AdapterInfo::default() })
+    }
 
     #[test]
     fn the_tier_is_the_best_that_is_there_and_cooperative_matrices_are_asked_for() {
-        assert_eq!(NVIDIA.tier(None, false), Ok(Tier::F16));
-        assert_eq!(NVIDIA.tier(Some(Tier::Coop), false), Ok(Tier::Coop));
-        assert_eq!(NVIDIA.tier(None, true), Ok(Tier::Cpu));
+        assert_eq!(tier(NVIDIA, None, false).ok(), Some(Tier::F16));
+        assert_eq!(tier(NVIDIA, Some(Tier::Coop), false).ok(), Some(Tier::Coop));
+        assert_eq!(tier(NVIDIA, None, true).ok(), Some(Tier::Cpu));
         let intel = Abilities { one_subgroup_size: false, cooperative: 0, ..NVIDIA };
-        assert_eq!(intel.tier(None, true), Ok(Tier::Base));
+        assert_eq!(tier(intel, None, true).ok(), Some(Tier::Base));
         let old = Abilities { subgroups: false, f16: false, ..intel };
-        assert_eq!(old.tier(None, false), Ok(Tier::Base));
-        assert_eq!(Abilities { f16: false, ..intel }.tier(None, false), Ok(Tier::Subgroup));
+        assert_eq!(tier(old, None, false).ok(), Some(Tier::Base));
+        assert_eq!(tier(Abilities { f16: false, ..intel }, None, false).ok(), Some(Tier::Subgroup));
     }
 
     #[test]
     fn a_tier_that_cannot_run_is_refused_with_those_that_can() {
         let metal = Abilities { cooperative: 0, ..NVIDIA };
-        let error = metal.tier(Some(Tier::Coop), false).expect_err("no matrices");
+        let error = tier(metal, Some(Tier::Coop), false).expect_err("no matrices").to_string();
         assert!(error.contains("cooperative matrices") && error.contains("base, cpu, subgroup, f16"), "{error}");
         let small = Abilities { workgroup_bytes: 16_384, ..NVIDIA };
-        assert!(small.tier(Some(Tier::Coop), false).is_err_and(|error| error.contains("workgroup memory")));
+        let error = tier(small, Some(Tier::Coop), false).expect_err("too small").to_string();
+        assert!(error.contains("workgroup memory"), "{error}");
+    }
+
+    #[test]
+    fn an_adapter_below_the_default_limits_of_webgpu_is_refused_when_it_is_opened() {
+        let narrow = Abilities { invocations: 128, ..NVIDIA };
+        assert_eq!(tier(narrow, None, true).ok(), Some(Tier::Cpu), "whose workgroups are one subgroup");
+        let error = tier(narrow, None, false).expect_err("too narrow").to_string();
+        assert!(error.contains("256 invocations"), "{error}");
+        let none = Abilities { subgroups: false, workgroup_bytes: 8192, ..NVIDIA };
+        let error = tier(none, None, false).expect_err("no memory").to_string();
+        assert!(error.contains("16 KiB") && error.contains("none"), "{error}");
     }
 }

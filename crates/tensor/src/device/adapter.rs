@@ -3,7 +3,7 @@
 use crate::error::{DeviceError, Error, Result};
 
 /// What an adapter is and offers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AdapterInfo {
     /// Number in the list of adapters.
     pub index: usize,

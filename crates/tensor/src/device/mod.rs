@@ -72,14 +72,15 @@ impl Device {
     /// Opens an adapter.
     ///
     /// # Errors
-    /// [`DeviceError::NoAdapter`] when none matches, [`DeviceError::Open`] when the driver refuses.
+    /// [`DeviceError::NoAdapter`] when none matches, [`DeviceError::Tier`] when it cannot run the kernels, [`DeviceError::Open`]
+    /// when the driver refuses.
     pub fn open(options: &DeviceOptions) -> Result<Device> {
         let (adapter, info) = adapter::choose(options.adapter.as_deref())?;
         let limits = adapter.limits();
         let offered = adapter.features();
         let open_error = |message: String| Error::Device(DeviceError::Open { adapter: info.name.clone(), message });
         let abilities = Abilities::of(&adapter, &info);
-        let tier = abilities.tier(options.tier, info.is_software).map_err(open_error)?;
+        let tier = abilities.tier(options.tier, &info).map_err(Error::Device)?;
         let clock = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
         let wanted = if options.no_timestamps { wgpu::Features::empty() } else { clock } | tier_features(tier);
         let features = offered & wanted;

@@ -21,8 +21,8 @@ impl Default for Conv2dConfig {
     }
 }
 
-/// Beyond any image; keeps positions within the kernels' 32 bits.
-pub(in crate::ops) const LARGEST_SETTING: usize = 1 << 20;
+/// Beyond any image; keeps positions, and the product of two strides, within the kernels' 32 bits.
+pub(in crate::ops) const LARGEST_SETTING: usize = 1 << 15;
 
 /// All extents of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
