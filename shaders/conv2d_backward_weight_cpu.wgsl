@@ -141,8 +141,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   }
 
   // Filter by filter, in a loop whose end the driver does not know, see conv2d_cpu.wgsl.
-  let rounds = rounds(4u * LANE, nwg);
-  for (var i = 0u; i < rounds; i++) {
+  let filters = rounds(4u * LANE, nwg);
+  for (var i = 0u; i < filters; i++) {
     let own = column + i / 4u;
 #for j in SHARED / 4
     var r_out{j} = vec4f(0.0);

@@ -237,8 +237,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
             r_w[i] = load_w(min(i * SG + lid.x, SHARED - 1u), c0, c4, tap + tap_under(u), group);
           }
 #ifdef ROWS
-          // A tap finds its pixels one further than the one before. To pick them costs the driver half the time to compile
-          // that moving all of them along would.
+          // A tap finds its pixels one further than the one before. They are picked: where all of them move along in their
+          // registers, the driver takes half as long again to compile the kernel (0.7 for 0.46 s).
 #for l in LANE
 #for i in 4
           var r_in{l}_{i} = r_in[{l}u * 4u + {i}u];

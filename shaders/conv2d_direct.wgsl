@@ -177,14 +177,19 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   let at = Block(group, (block - group * args.group_blocks) * 4u);
 
   var r_w: array<Filter, R * S * PARTS>;
-  let filters = rounds(R * S * PARTS, nwg);
-  for (var i = 0u; i < filters; i++) {
-    let own = load_filter(at, i % (R * S), i / (R * S));
+  // Row by row of filters.
+  let filter_rows = rounds(PARTS * R, nwg);
+  for (var i = 0u; i < filter_rows; i++) {
+#for s in S
+    let own{s} = load_filter(at, i % R * S + {s}u, i / R);
+#endfor
 #for part in PARTS
 #for r in R
+    if (i == {part}u * R + {r}u) {
 #for s in S
-    if (i == ({part}u * R + {r}u) * S + {s}u) { r_w[({part}u * R + {r}u) * S + {s}u] = own; }
+      r_w[({part}u * R + {r}u) * S + {s}u] = own{s};
 #endfor
+    }
 #endfor
 #endfor
   }

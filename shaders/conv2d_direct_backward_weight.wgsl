@@ -157,25 +157,26 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     continuing { break if strip >= strip_end; }
   }
 
-  let taps = rounds(R * S, nwg);
-  for (var tap = 0u; tap < taps; tap++) {
-    var sums = r_dw[0];
-#for r in R
+  // Row by row of the filters.
+  let filter_rows = rounds(R, nwg);
+  for (var r = 0u; r < filter_rows; r++) {
 #for s in S
-    if (tap == {r}u * S + {s}u) { sums = r_dw[{r}u * S + {s}u]; }
-#endfor
+    var sums{s} = r_dw[{s}u];
+#for r in R
+    if (r == {r}u) { sums{s} = r_dw[{r}u * S + {s}u]; }
 #endfor
 #for i in 4
     if (at.k + {i}u < args.kg) {
-      let to = ((run * args.k + at.group * args.kg + at.k + {i}u) * R * S + tap) * args.cg;
+      let to = ((run * args.k + at.group * args.kg + at.k + {i}u) * R * S + r * S + {s}u) * args.cg;
 #ifdef DEPTHWISE
-      partial[to] = sums[{i}u];
+      partial[to] = sums{s}[{i}u];
 #else
 #for j in 4
-      if (at.c + {j}u < args.cg) { partial[to + at.c + {j}u] = sums[{i}u][{j}u]; }
+      if (at.c + {j}u < args.cg) { partial[to + at.c + {j}u] = sums{s}[{i}u][{j}u]; }
 #endfor
 #endif
     }
+#endfor
 #endfor
   }
 }

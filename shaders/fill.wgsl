@@ -7,7 +7,7 @@
 override WG: u32 = 64u;
 override KIND: u32 = 0u;
 
-struct Args { n: u32, strip: u32, scale: f32, seed_low: u32, seed_high: u32, purpose: u32, stream: u32 }
+struct Args { n: u32, strip: u32, scale: f32, seed_low: u32, seed_high: u32, purpose: u32, stream: u32, first: u32 }
 @group(0) @binding(0) var<uniform> args: Args;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 
@@ -20,7 +20,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
       y[i] = vec4f(args.scale);
       continue;
     }
-    let counter = vec4u(i | (args.purpose << 28u), args.stream, 0u, 0u);
+    let counter = vec4u((args.first + i) | (args.purpose << 28u), args.stream, 0u, 0u);
     let u = unit_floats(philox(counter, vec2u(args.seed_low, args.seed_high)));
     if (KIND == 1u) {
       y[i] = (2.0 * u - 1.0) * args.scale;

@@ -7,7 +7,8 @@ use wgrad_tensor::{Init, Scope, Value};
 /// `y = x W^T + b`, `[N, in_features]` to `[N, out_features]`.
 ///
 /// Parameters: `weight` `[out_features, in_features]`, `bias` `[out_features]`. Both start as in PyTorch, uniform
-/// within `1 / sqrt(in_features)`. Images must be flattened or pooled to `[N, C]` before.
+/// within `1 / sqrt(in_features)`. A weight above 128 MiB (fc6 of AlexNet and of VGG) lies in blocks of rows, each of which gives some of the
+/// columns of y; it has one name all the same. Images must be flattened or pooled to `[N, C]` before.
 ///
 /// ```
 /// use wgrad_layers::{Layer, Linear};
@@ -55,7 +56,9 @@ impl Linear {
 impl Layer for Linear {
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
         let s = &self.place.enter(s);
-        let y = x.matmul_transposed(s.weight("weight", [self.out_features, self.in_features], self.init));
+        let blocks = s.weight_rows("weight", [self.out_features, self.in_features], self.init);
+        let columns: Vec<Value<'g>> = blocks.into_iter().map(|block| x.matmul_transposed(block)).collect();
+        let y = if let [y] = columns[..] { y } else { s.graph().concat(&columns) };
         if self.bias { y.add_bias(s.weight("bias", [self.out_features], self.bias_init)) } else { y }
     }
 }

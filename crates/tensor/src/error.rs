@@ -122,16 +122,16 @@ pub enum DeviceError {
         adapter: String,
     },
     /// The adapter cannot run the kernels of a tier.
-    #[error("adapter {adapter} cannot run tier {tier}: it has no {missing}; tiers that it runs: {runs}")]
+    #[error("adapter {adapter} cannot run tier {tier}, which needs {missing}; {hint}")]
     Tier {
         /// Adapter name.
         adapter: String,
-        /// The tier that was asked for, or the least of those that suit.
+        /// The tier that was asked for, or `base` where nobody asked and none of the usual ones runs.
         tier: &'static str,
-        /// What the tier needs.
-        missing: &'static str,
-        /// Names of the tiers that run, or "none".
-        runs: String,
+        /// What the tier needs, and what the adapter has.
+        missing: String,
+        /// The tiers that it runs and how to ask for one.
+        hint: String,
     },
     /// The device lacks something that only this call needs.
     #[error("adapter {adapter} has no {feature}; {hint}")]

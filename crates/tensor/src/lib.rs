@@ -22,7 +22,7 @@ pub use array::Array;
 pub use device::{AdapterInfo, Device, DeviceOptions, adapters};
 pub use dtype::DType;
 pub use error::{DeviceError, Error, Result, ShapeError, ShapeErrors, UsageError};
-pub use graph::{Graph, Init, Mode, ParamDecl, ParamKind, Scope, Value};
+pub use graph::{Graph, Init, Mode, ParamDecl, ParamKind, Rows, Scope, Value};
 pub use ops::{Activation, Tier};
 pub use params::Params;
 pub use passes::differentiate::{gradients, weights};

@@ -42,6 +42,15 @@ impl Shape {
         if i < self.rank() { self.dims[i] } else { 1 }
     }
 
+    /// The same with another extent of dimension 0; a scalar stays one.
+    #[must_use]
+    pub fn with_rows(mut self, rows: usize) -> Shape {
+        if self.rank > 0 {
+            self.dims[0] = rows;
+        }
+        self
+    }
+
     /// Number of elements; the largest number there is for shapes beyond it, which [`TensorDesc::check`] refuses.
     pub fn numel(&self) -> usize {
         self.dims().iter().fold(1, |product: usize, &extent| product.saturating_mul(extent))

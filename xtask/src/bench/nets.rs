@@ -48,6 +48,15 @@ pub(super) struct NetArgs {
     pub(super) overlap: bool,
 }
 
+impl NetArgs {
+    /// How a step is submitted, where that is not the usual way.
+    fn way(&self) -> String {
+        let submissions = (self.submissions > 1).then(|| format!("{} submissions", self.submissions));
+        let overlap = self.overlap.then(|| "branches side by side".to_string());
+        [submissions, overlap].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// A name of the zoo, for clap.
 fn known(name: &str) -> Result<String, String> {
     match models::by_name(name, 3, 10) {
@@ -84,6 +93,7 @@ pub(super) fn run(bench: &Bench, options: &DeviceOptions, batch: Option<usize>, 
             batch: Some(setting.batch),
             size: Some(setting.size),
             memory_mib: args.memory,
+            algo: args.way(),
             dtype: args.precision.name().to_string(),
             clock: Clock::Wall.name().to_string(),
             ..bench.row()

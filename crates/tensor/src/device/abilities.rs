@@ -19,7 +19,7 @@ pub(super) struct Abilities {
     invocations: u32,
 }
 
-/// What the kernels with workgroup tiles take: WebGPU's default limits.
+/// What the kernels with workgroup tiles take: as much as WebGPU's default limits allow.
 const TILE_BYTES: u32 = 16 << 10;
 const TILE_INVOCATIONS: u32 = 256;
 
@@ -48,18 +48,18 @@ impl Abilities {
     }
 
     /// What a tier wants and the adapter has not.
-    fn missing(&self, tier: Tier) -> Option<&'static str> {
-        let subgroups = (!self.subgroups).then_some("subgroups");
-        let one_size = (!self.one_subgroup_size).then_some("subgroups of one known size");
-        let f16 = (!self.f16).then_some("16-bit floats in shaders");
-        let matrices =
-            (self.cooperative == 0).then_some("cooperative matrices of 16x16 or 8x8 with f16 operands and f32 sums");
-        let room = match (self.workgroup_bytes < TILE_BYTES, self.invocations < TILE_INVOCATIONS) {
-            (true, _) => Some("16 KiB of workgroup memory"),
-            (_, true) => Some("256 invocations in a workgroup"),
-            _ => None,
-        };
-        let memory = (self.workgroup_bytes < COOPERATIVE_BYTES).then_some("26 KiB of workgroup memory");
+    fn missing(&self, tier: Tier) -> Option<String> {
+        let ability = |has: bool, what: &str| (!has).then(|| what.to_string());
+        let most =
+            |has: u32, wanted: u32, what: &str| (has < wanted).then(|| format!("{wanted} {what} (it has {has})"));
+        let subgroups = ability(self.subgroups, "subgroups");
+        let one_size = ability(self.one_subgroup_size, "subgroups of one known size");
+        let f16 = ability(self.f16, "16-bit floats in shaders");
+        let has_matrices = self.cooperative > 0;
+        let matrices = ability(has_matrices, "cooperative matrices of 16x16 or 8x8 with f16 operands and f32 sums");
+        let bytes = |wanted: u32| most(self.workgroup_bytes, wanted, "bytes of workgroup memory");
+        let room = bytes(TILE_BYTES).or(most(self.invocations, TILE_INVOCATIONS, "invocations in a workgroup"));
+        let memory = bytes(COOPERATIVE_BYTES);
         match tier {
             Tier::Base => room,
             Tier::Cpu => subgroups.or(one_size),
@@ -83,8 +83,11 @@ impl Abilities {
         let Some(missing) = self.missing(tier) else { return Ok(tier) };
         let runs: Vec<&str> =
             Tier::ALL.into_iter().filter(|&tier| self.missing(tier).is_none()).map(Tier::name).collect();
-        let runs = if runs.is_empty() { "none".to_string() } else { runs.join(", ") };
-        Err(DeviceError::Tier { adapter: info.name.clone(), tier: tier.name(), missing, runs })
+        let hint = match runs.is_empty() {
+            true => "it runs none: take another adapter".to_string(),
+            false => format!("ask for one that it runs: {}", runs.join(", ")),
+        };
+        Err(DeviceError::Tier { adapter: info.name.clone(), tier: tier.name(), missing, hint })
     }
 }
 
@@ -139,13 +142,16 @@ mod tests {
     }
 
     #[test]
-    fn an_adapter_below_the_default_limits_of_webgpu_is_refused_when_it_is_opened() {
+    fn an_adapter_without_room_for_the_tiles_is_refused_when_it_is_opened() {
         let narrow = Abilities { invocations: 128, ..NVIDIA };
         assert_eq!(tier(narrow, None, true).ok(), Some(Tier::Cpu), "whose workgroups are one subgroup");
         let error = tier(narrow, None, false).expect_err("too narrow").to_string();
-        assert!(error.contains("256 invocations"), "{error}");
+        assert!(
+            error.contains("256 invocations in a workgroup (it has 128)") && error.contains("runs: cpu"),
+            "{error}"
+        );
         let none = Abilities { subgroups: false, workgroup_bytes: 8192, ..NVIDIA };
         let error = tier(none, None, false).expect_err("no memory").to_string();
-        assert!(error.contains("16 KiB") && error.contains("none"), "{error}");
+        assert!(error.contains("16384 bytes of workgroup memory (it has 8192)") && error.contains("none"), "{error}");
     }
 }

@@ -13,10 +13,10 @@ use abilities::{Abilities, tier_features};
 use crate::error::{DeviceError, Error, Result, mib};
 use crate::kernel::{Kernel, KernelKey};
 use crate::ops::{Target, Tier};
-use rayon::prelude::*;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// How to open a device.
@@ -213,7 +213,7 @@ impl Device {
         }
     }
 
-    /// Runs `make` and returns the first error of any kind that wgpu reports about it.
+    /// See [`catch`].
     pub(crate) fn catch<T>(&self, make: impl FnOnce(&wgpu::Device) -> T) -> Result<T, wgpu::Error> {
         catch(&self.inner.device, make)
     }
@@ -232,21 +232,24 @@ impl Device {
 
     /// The pipeline of a kernel, compiled on first use.
     pub(crate) fn kernel(&self, key: &KernelKey) -> Result<Rc<Kernel>> {
-        self.compile([key])?;
-        Ok(Rc::clone(&self.inner.kernels.borrow()[key]))
+        if let Some(kernel) = self.inner.kernels.borrow().get(key) {
+            return Ok(Rc::clone(kernel));
+        }
+        let kernel = Rc::new(Kernel::compile(&self.inner.device, self.inner.checked, key)?);
+        self.inner.kernels.borrow_mut().insert(key.clone(), Rc::clone(&kernel));
+        Ok(kernel)
     }
 
     /// Compiles those of the kernels that are not there yet, on all cores: most drivers do their work when a pipeline is made.
     ///
     /// # Errors
-    /// Of several kernels that cannot be compiled, the first is named.
+    /// Of several kernels that cannot be compiled, the first of `keys` is named.
     pub(crate) fn compile<'k>(&self, keys: impl IntoIterator<Item = &'k KernelKey>) -> Result<()> {
-        let known = self.inner.kernels.borrow();
-        let missing: Vec<&KernelKey> =
-            keys.into_iter().filter(|key| !known.contains_key(*key)).collect::<BTreeSet<_>>().into_iter().collect();
-        drop(known);
+        let mut seen = HashSet::new();
+        let known = |key: &KernelKey| self.inner.kernels.borrow().contains_key(key);
+        let missing: Vec<&KernelKey> = keys.into_iter().filter(|key| !known(key) && seen.insert(*key)).collect();
         let (gpu, checked) = (&self.inner.device, self.inner.checked);
-        let made: Vec<_> = missing.par_iter().map(|key| Kernel::compile(gpu, checked, key)).collect();
+        let made = on_all_cores(&missing, |key| Kernel::compile(gpu, checked, key));
         for (key, kernel) in missing.into_iter().zip(made) {
             self.inner.kernels.borrow_mut().insert(key.clone(), Rc::new(kernel?));
         }
@@ -291,6 +294,31 @@ impl Device {
     }
 }
 
+/// `work` on every item; the results are in the items' order. Threads of its own, for a library has no business with a pool
+/// that the whole process shares.
+fn on_all_cores<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    if threads < 2 {
+        return items.iter().map(work).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let some = || {
+        let own = std::iter::from_fn(|| {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            items.get(i).map(|item| (i, work(item)))
+        });
+        own.collect::<Vec<(usize, T)>>()
+    };
+    let mut done: Vec<(usize, T)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
+        let joined =
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|why| std::panic::resume_unwind(why)));
+        joined.flatten().collect()
+    });
+    done.sort_by_key(|(i, _)| *i);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
 /// The module of a kernel's expanded text.
 pub(crate) fn create_shader_module(
     gpu: &wgpu::Device,
@@ -308,7 +336,8 @@ pub(crate) fn create_shader_module(
     }
 }
 
-/// See [`Device::catch`]. wgpu keeps a stack of scopes for every thread, so that threads do not catch each other's errors.
+/// Runs `make` and returns the first error of any kind that wgpu reports about it. wgpu keeps a stack of scopes for every thread,
+/// so that threads do not catch each other's errors.
 pub(crate) fn catch<T>(gpu: &wgpu::Device, make: impl FnOnce(&wgpu::Device) -> T) -> Result<T, wgpu::Error> {
     let filters = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
     let scopes = filters.map(|filter| gpu.push_error_scope(filter));

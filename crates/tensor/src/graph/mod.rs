@@ -18,7 +18,7 @@ mod dump;
 mod scope;
 mod value;
 
-pub use scope::{Entered, Init, Mode, ParamDecl, ParamKind, Scope};
+pub use scope::{Entered, Init, Mode, ParamDecl, ParamKind, Rows, Scope};
 pub(crate) use scope::{RNG_FEED, declare_param, fnv1a};
 pub use value::Value;
 
@@ -189,12 +189,27 @@ pub struct Graph {
     location: Cell<Option<&'static Location<'static>>>,
     /// How many random streams each layer path has been given.
     streams: RefCell<HashMap<String, u32>>,
+    /// Bytes, where they were set.
+    largest_parameter: Cell<Option<u64>>,
 }
+
+/// WebGPU's default limit of a storage binding.
+const LARGEST_PARAMETER_BYTES: u64 = 128 << 20;
 
 impl Graph {
     /// An empty graph.
     pub fn new() -> Graph {
         Graph::default()
+    }
+
+    /// Most bytes of a block of [`Scope::weight_rows`], in f32; for what is traced from here on. Default: 128 MiB, WebGPU's default
+    /// limit of a binding, on every adapter, so that a network's sums are the same everywhere.
+    pub fn set_largest_parameter(&self, bytes: u64) {
+        self.largest_parameter.set(Some(bytes));
+    }
+
+    fn largest_parameter_bytes(&self) -> u64 {
+        self.largest_parameter.get().unwrap_or(LARGEST_PARAMETER_BYTES)
     }
 
     /// A tensor that every run is handed under `name`.

@@ -98,6 +98,41 @@ pub struct ParamDecl {
     pub init: Init,
     /// Optimiser group; parameters of one group lie side by side.
     pub group: usize,
+    /// Which rows of a larger tensor it is; `None`: a tensor of its own.
+    pub rows: Option<Rows>,
+}
+
+/// Some rows of a tensor that is too large for one binding, see [`Scope::weight_rows`]. The store knows the tensor as a whole, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// Name of the whole tensor.
+    pub whole: String,
+    /// First of the rows (of dimension 0).
+    pub first: usize,
+    /// Rows of the whole tensor.
+    pub of: usize,
+}
+
+impl Rows {
+    /// The name of `count` of these rows: `fc6.weight[0..2048]`.
+    fn name(&self, count: usize) -> String {
+        format!("{}[{}..{}]", self.whole, self.first, self.first + count)
+    }
+}
+
+impl ParamDecl {
+    /// The optimiser's memory of kind `state` beside this parameter: `optimizer.STATE.NAME`, zeros of the same extents.
+    pub(crate) fn state(&self, state: &str, kind: ParamKind, group: usize) -> ParamDecl {
+        let name = format!("optimizer.{state}.{}", self.name);
+        let whole = |rows: &Rows| Rows { whole: format!("optimizer.{state}.{}", rows.whole), ..rows.clone() };
+        let rows = self.rows.as_ref().map(whole);
+        ParamDecl { name, shape: self.shape, kind, init: Init::Constant(0.0), group, rows }
+    }
+
+    /// The name of the tensor that this is, or is some rows of.
+    pub fn whole_name(&self) -> &str {
+        self.rows.as_ref().map_or(&self.name, |rows| &rows.whole)
+    }
 }
 
 /// Names, mode and random streams for tracing one layer; children are made by [`Scope::enter`].
@@ -162,6 +197,30 @@ impl<'g> Scope<'g> {
         self.declare(name, shape.into(), ParamKind::Weight, init)
     }
 
+    /// A learned parameter in blocks of rows (dimension 0), each small enough for a binding
+    /// ([`Graph::set_largest_parameter`]); one block where the whole is. Together they start with the numbers that the whole
+    /// would start with, and the parameter store reads and writes them as one tensor called `name`.
+    #[track_caller]
+    pub fn weight_rows(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Vec<Value<'g>> {
+        let shape = shape.into();
+        let count = shape.dim(0);
+        let row = (shape.numel() / count.max(1)).max(1);
+        // A block begins with a vec4, whatever the length of its rows.
+        let most = ((self.graph.largest_parameter_bytes() / 4) as usize / row / 4 * 4).max(4);
+        if count <= most || shape.rank() < 2 {
+            return vec![self.weight(name, shape, init)];
+        }
+        let most = count.div_ceil(count.div_ceil(most)).next_multiple_of(4);
+        let (whole, init) = (self.join(name), init.resolve(&shape));
+        let blocks = (0..count).step_by(most).map(|first| {
+            let rows = Rows { whole: whole.clone(), first, of: count };
+            let shape = shape.with_rows(most.min(count - first));
+            let name = rows.name(shape.dim(0));
+            self.declare_rows(name, shape, ParamKind::Weight, init, Some(rows))
+        });
+        blocks.collect()
+    }
+
     /// A tensor that is saved with the model but not learned, e.g. running statistics.
     #[track_caller]
     pub fn buffer(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Value<'g> {
@@ -193,7 +252,11 @@ impl<'g> Scope<'g> {
 
     #[track_caller]
     fn declare(&self, name: &str, shape: Shape, kind: ParamKind, init: Init) -> Value<'g> {
-        let name = self.join(name);
+        self.declare_rows(self.join(name), shape, kind, init, None)
+    }
+
+    #[track_caller]
+    fn declare_rows(&self, name: String, shape: Shape, kind: ParamKind, init: Init, rows: Option<Rows>) -> Value<'g> {
         if self.graph.with_data(|data| data.params().any(|(_, decl)| decl.name == name)) {
             return self
                 .graph
@@ -202,7 +265,7 @@ impl<'g> Scope<'g> {
         if let Err(message) = TensorDesc::f32(shape).check() {
             return self.graph.mistake("parameter", format!("{name:?}: {message}"));
         }
-        declare_param(self.graph, ParamDecl { name, shape, kind, init, group: 0 })
+        declare_param(self.graph, ParamDecl { name, shape, kind, init, group: 0, rows })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::shape::{Shape, TensorDesc, device_index, from_device_order};
 
 /// A tensor of constants, or of numbers drawn from Philox4x32-10 (Salmon et al. 2011).
 ///
-/// Element `i` **in device order** comes from word `i % 4` of the block with counter `(i / 4 + 2^28 purpose, stream, 0, 0)`
+/// Element `i` **in device order** (counted from `first`) comes from word `i % 4` of the block with counter `(i / 4 + 2^28 purpose, stream, 0, 0)`
 /// and key `(seed low, seed high)`. Uniform: `u = (word >> 8) * 2^-24`, value `(2u - 1) * bound`. Normal: Box–Muller on the pairs
 /// of words (0, 1) and (2, 3). The driver's `log`, `cos` and `sin` decide the last bits of normals.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +22,8 @@ pub struct FillWith {
     pub seed: u64,
     /// Second counter word.
     pub stream: u32,
+    /// Number of the first element, a multiple of four: rows of a larger tensor get the numbers that it would have there.
+    pub first: usize,
 }
 
 impl FillWith {
@@ -38,7 +40,7 @@ impl FillWith {
     fn block(&self, block: u32) -> [f64; 4] {
         let (kind, scale) = self.kind_and_scale();
         let scale = f64::from(scale);
-        let counter = [block | purpose::INIT << 28, self.stream, 0, 0];
+        let counter = [(block + (self.first / 4) as u32) | purpose::INIT << 28, self.stream, 0, 0];
         let words = philox4x32_10(counter, [self.seed as u32, (self.seed >> 32) as u32]);
         let unit = words.map(|word| f64::from(word >> 8) / f64::from(1 << 24));
         let pair = |u: f64, v: f64| {
@@ -72,6 +74,9 @@ impl OpDef for FillWith {
     }
 
     fn infer(&self, _: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        if !self.first.is_multiple_of(4) || (self.first + self.shape.numel()) / 4 >= 1 << 28 {
+            return Err(format!("first element {} must be a multiple of 4, and the last one below 2^30", self.first));
+        }
         Ok(vec![TensorDesc::f32(self.shape)])
     }
 
@@ -85,7 +90,7 @@ impl OpDef for FillWith {
         let (y, target) = (cx.y(0), cx.target());
         let kernel = cx.dispatch("fill").set("KIND", kind).bind("y", y).arg("scale", scale);
         let kernel = kernel.arg("seed_low", self.seed as u32).arg("seed_high", (self.seed >> 32) as u32);
-        let kernel = kernel.arg("purpose", purpose::INIT);
+        let kernel = kernel.arg("purpose", purpose::INIT).arg("first", (self.first / 4) as u32);
         launch_strips(kernel.arg("stream", self.stream), &target, n);
     }
 
@@ -108,7 +113,7 @@ impl Graph {
     #[track_caller]
     pub fn fill(&self, shape: impl Into<Shape>, init: Init, seed: u64, stream: u32) -> Value<'_> {
         let shape = shape.into();
-        self.apply1(FillWith { shape, init: init.resolve(&shape), seed, stream }, &[])
+        self.apply1(FillWith { shape, init: init.resolve(&shape), seed, stream, first: 0 }, &[])
     }
 }
 
@@ -128,13 +133,18 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for init in inits {
         for (i, shape) in shapes.into_iter().enumerate() {
-            let op = FillWith { shape, init: init.resolve(&shape), seed: 0x1234_5678_9abc_def0, stream: i as u32 };
+            let op =
+                FillWith { shape, init: init.resolve(&shape), seed: 0x1234_5678_9abc_def0, stream: i as u32, first: 0 };
             cases.push(Case::new(format!("{init:?} {shape}"), op, []).within(1e-4));
         }
     }
+    let (shape, init) = (Shape::from([5, 7]), Init::Uniform { bound: 0.3 });
+    cases.push(
+        Case::new("rows of a larger tensor", FillWith { shape, init, seed: 3, stream: 1, first: 28 }, []).within(1e-4),
+    );
     // The weight of the second linear layer of AlexNet and VGG.
     let shape = Shape::from([4096, 4096]);
-    let op = FillWith { shape, init: Init::Normal { std: 0.01 }, seed: 1, stream: 0 };
+    let op = FillWith { shape, init: Init::Normal { std: 0.01 }, seed: 1, stream: 0, first: 0 };
     cases.push(Case::new(format!("normal {shape}"), op, []).within(1e-4).timed());
     cases
 }

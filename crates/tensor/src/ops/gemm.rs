@@ -227,7 +227,6 @@ impl Gemm {
             .define_if(accumulate, "ACCUMULATE")
             .set("SG", lanes as u32)
             .set("LANE", tile.lane as u32)
-            .rounds()
             .set("SHARED", tile.shared as u32)
             .args(&[("m", self.m), ("n", self.n), ("k", self.k), ("k_chunk", chunk), ("batch", self.batch)])
             .args(&[("lane_ld", lane.ld), ("shared_ld", shared.ld), ("ldy", y.ld), ("tiles_shared", tiles_shared)])

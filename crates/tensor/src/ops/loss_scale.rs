@@ -204,7 +204,7 @@ impl Graph {
         check("interval of the loss scale", rule.interval as f32, "at least 1 step", rule.interval >= 1)?;
         let scalar = |name: &str, start: f32| {
             let (name, kind, init) = (name.to_string(), ParamKind::Optimizer, Init::Constant(start));
-            declare_param(self, ParamDecl { name, shape: Shape::scalar(), kind, init, group: 0 })
+            declare_param(self, ParamDecl { name, shape: Shape::scalar(), kind, init, group: 0, rows: None })
         };
         let scale = scalar(LOSS_SCALE, initial);
         Ok(ScaledLoss { scale, clean: scalar(CLEAN_STEPS, 0.0), skipped: scalar(SKIPPED_STEPS, 0.0), rule })

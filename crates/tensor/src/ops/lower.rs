@@ -249,7 +249,11 @@ impl<'a> Lower<'a> {
         self.dispatch_kernel(KernelKey::from_source(name, wgsl))
     }
 
-    fn dispatch_kernel(&mut self, kernel: KernelKey) -> DispatchBuilder<'_, 'a> {
+    fn dispatch_kernel(&mut self, mut kernel: KernelKey) -> DispatchBuilder<'_, 'a> {
+        // What lib/rounds.wgsl asks, of all kernels that count with it.
+        if self.tier() == Tier::Cpu && kernel.text().is_some_and(|text| text.contains("#import rounds\n")) {
+            kernel.define("ROLLED");
+        }
         let dispatch = Dispatch {
             label: self.node().label(),
             node: self.node_index,
@@ -318,12 +322,6 @@ impl DispatchBuilder<'_, '_> {
     /// Turns an `#ifdef` on when `condition` holds.
     pub fn define_if(self, condition: bool, name: &'static str) -> Self {
         if condition { self.define(name) } else { self }
-    }
-
-    /// Keeps a software driver from unrolling the loops that lib/rounds.wgsl counts for.
-    pub fn rounds(self) -> Self {
-        let tier = self.lower.tier();
-        self.define_if(tier == Tier::Cpu, "ROLLED")
     }
 
     /// Has the lanes of a workgroup reduce together where the tier lets them: what lib/tree.wgsl asks.

@@ -5,7 +5,7 @@ use super::strips::launch_strips;
 use super::{BufId, Case, CaseInput, Cost, FlatPlace, Lower, OpDef, View, ViewMut};
 use crate::dtype::DType;
 use crate::error::UsageError;
-use crate::graph::{Graph, Init, Origin, ParamDecl, ParamKind, Value, declare_param};
+use crate::graph::{Graph, Origin, ParamDecl, ParamKind, Value, declare_param};
 use crate::params::layout::aligned_elements;
 use crate::shape::{Shape, TensorDesc};
 
@@ -280,10 +280,7 @@ impl Graph {
             });
             self.place_gradient(*gradient, *param);
             if sgd.momentum > 0.0 {
-                let name = format!("optimizer.momentum.{}", decl.name);
-                let kind = ParamKind::Optimizer;
-                let decl = ParamDecl { name, shape: decl.shape, kind, init: Init::Constant(0.0), group: number };
-                updated.push(declare_param(self, decl));
+                updated.push(declare_param(self, decl.state("momentum", ParamKind::Optimizer, number)));
             }
         }
         operands.extend_from_slice(&updated[members.len()..]);
@@ -350,7 +347,7 @@ pub fn cases() -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CompileOptions, Device, DeviceOptions, Feed, Mode, Params, Plan, Scope, Tier};
+    use crate::{CompileOptions, Device, DeviceOptions, Feed, Init, Mode, Params, Plan, Scope, Tier};
 
     const SHAPES: [&[usize]; 6] = [&[3, 5], &[7], &[4, 2, 3, 3], &[70], &[1], &[2, 33]];
 

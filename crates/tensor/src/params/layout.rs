@@ -117,6 +117,29 @@ impl StoreLayout {
         self.entries.get(name)
     }
 
+    /// The entries that a tensor lies in, in order of rows: one, unless it is too large for a binding. None if it is unknown.
+    pub fn blocks(&self, name: &str) -> Vec<&Entry> {
+        if let Some(entry) = self.entries.get(name) {
+            return vec![entry];
+        }
+        let is_block = |entry: &&Entry| entry.decl.rows.as_ref().is_some_and(|rows| rows.whole == name);
+        let mut blocks: Vec<&Entry> = self.entries.values().filter(is_block).collect();
+        blocks.sort_by_key(|entry| entry.decl.rows.as_ref().map(|rows| rows.first));
+        blocks
+    }
+
+    /// All tensors in order of declaration, those in blocks of rows as a whole.
+    pub fn tensors(&self) -> impl Iterator<Item = ParamDecl> {
+        self.iter().filter_map(|entry| match &entry.decl.rows {
+            None => Some(entry.decl.clone()),
+            Some(rows) if rows.first == 0 => {
+                let shape = entry.decl.shape.with_rows(rows.of);
+                Some(ParamDecl { name: rows.whole.clone(), shape, rows: None, ..entry.decl.clone() })
+            }
+            Some(_) => None,
+        })
+    }
+
     /// How many parameters were declared before this one.
     pub fn number(&self, name: &str) -> Option<usize> {
         self.order.iter().position(|known| known == name)
@@ -146,7 +169,14 @@ mod tests {
     use crate::shape::Shape;
 
     fn decl(name: &str, elements: usize, kind: ParamKind, group: usize) -> ParamDecl {
-        ParamDecl { name: name.into(), shape: Shape::from([elements]), kind, init: Init::Constant(0.0), group }
+        ParamDecl {
+            name: name.into(),
+            shape: Shape::from([elements]),
+            kind,
+            init: Init::Constant(0.0),
+            group,
+            rows: None,
+        }
     }
 
     #[test]
@@ -166,6 +196,24 @@ mod tests {
         assert_eq!(place("r"), Some((BufferRef::Store(1), 0)));
         assert_eq!(layout.buffer_bytes(), [1536, 512]);
         assert_eq!(layout.iter().map(|e| e.decl.name.as_str()).collect::<Vec<_>>(), ["a", "b", "r", "c"]);
+    }
+
+    #[test]
+    fn blocks_of_rows_are_one_tensor_to_those_who_ask() {
+        let block = |first: usize, rows: usize| ParamDecl {
+            shape: Shape::from([rows, 3]),
+            rows: Some(crate::graph::Rows { whole: "w".into(), first, of: 10 }),
+            ..decl(&format!("w[{first}..{}]", first + rows), 1, ParamKind::Weight, 0)
+        };
+        let mut layout = StoreLayout::default();
+        let decls = [decl("a", 2, ParamKind::Weight, 0), block(0, 4), block(4, 4), block(8, 2)];
+        layout.declare(decls.iter(), &Target::default()).expect("fits");
+        let tensors: Vec<(String, Shape)> = layout.tensors().map(|decl| (decl.name, decl.shape)).collect();
+        assert_eq!(tensors, [("a".into(), Shape::from([2])), ("w".into(), Shape::from([10, 3]))]);
+        let names = |name: &str| layout.blocks(name).iter().map(|e| e.decl.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names("w"), ["w[0..4]", "w[4..8]", "w[8..10]"]);
+        assert_eq!(names("w[4..8]"), ["w[4..8]"]);
+        assert!(names("v").is_empty());
     }
 
     #[test]

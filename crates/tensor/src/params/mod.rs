@@ -7,11 +7,12 @@ use crate::array::Array;
 use crate::device::Device;
 use crate::error::{DeviceError, Error, Result, UsageError};
 use crate::graph::{Graph, Init, ParamDecl, ParamKind, fnv1a};
+use crate::ops::fill::FillWith;
 use crate::ops::{BufferRef, FlatPlace};
 use crate::plan::{CompileOptions, Feed, Plan};
 use crate::precision::Storage;
-use crate::shape::{device_index, from_device_order, to_device_order};
-use layout::{LayoutError, StoreLayout};
+use crate::shape::{Shape, device_index, from_device_order, to_device_order};
+use layout::{Entry, LayoutError, StoreLayout};
 pub(crate) use versions::Versions;
 
 /// Parameters by name, in flat device buffers. Compiling a plan declares what its graph needs and initialises what is
@@ -54,13 +55,14 @@ impl Params {
         self.seed
     }
 
-    /// Declarations in order.
-    pub fn decls(&self) -> impl Iterator<Item = &ParamDecl> {
-        self.layout.iter().map(|entry| &entry.decl)
+    /// Declarations in order. A tensor that lies in blocks of rows ([`Scope::weight_rows`](crate::Scope::weight_rows)) counts as
+    /// one, of its full extents.
+    pub fn decls(&self) -> impl Iterator<Item = ParamDecl> {
+        self.layout.tensors()
     }
 
     /// Declarations of one kind.
-    pub fn of_kind(&self, kind: ParamKind) -> impl Iterator<Item = &ParamDecl> {
+    pub fn of_kind(&self, kind: ParamKind) -> impl Iterator<Item = ParamDecl> {
         self.decls().filter(move |decl| decl.kind == kind)
     }
 
@@ -85,10 +87,19 @@ impl Params {
     /// # Errors
     /// An unknown name, or a lost device.
     pub fn get(&self, name: &str) -> Result<Array> {
-        let (decl, place, storage) = self.find(name)?;
-        let count = decl.shape.numel();
-        let bytes = self.read(place, storage, &[(0, (count * storage.size_bytes()).next_multiple_of(4))])?;
-        Ok(Array { shape: decl.shape, data: from_device_order(&decl.shape, &storage.decode_all(&bytes, count)) })
+        let mut whole: Option<Array> = None;
+        for Entry { decl, place, storage } in self.blocks(name)? {
+            let count = decl.shape.numel();
+            let bytes = self.read(*place, *storage, &[(0, (count * storage.size_bytes()).next_multiple_of(4))])?;
+            let data = from_device_order(&decl.shape, &storage.decode_all(&bytes, count));
+            match &mut whole {
+                None => whole = Some(Array { shape: decl.shape, data }),
+                Some(whole) => whole.data.extend(data),
+            }
+        }
+        let mut whole = whole.unwrap_or_else(|| Array { shape: Shape::scalar(), data: Vec::new() });
+        whole.shape = self.shape(name)?;
+        Ok(whole)
     }
 
     /// Reads some elements of a parameter, numbered in PyTorch's order.
@@ -151,19 +162,25 @@ impl Params {
     /// # Errors
     /// An unknown name, or another shape.
     pub fn set(&mut self, name: &str, array: &Array) -> Result<()> {
-        let (decl, place, storage) = self.find(name)?;
-        if decl.shape != array.shape || array.data.len() != array.shape.numel() {
+        let shape = self.shape(name)?;
+        if shape != array.shape || array.data.len() != array.shape.numel() {
             return Err(Error::Usage(UsageError::Mismatch {
                 kind: "parameter",
                 name: name.to_string(),
-                wanted: decl.shape.to_string(),
+                wanted: shape.to_string(),
                 got: format!("{} with {} elements", array.shape, array.data.len()),
             }));
         }
-        let raw = to_device_order(&array.shape, &array.data);
-        let offset = (place.offset * storage.size_bytes()) as u64;
-        self.device.queue().write_buffer(self.buffer(place)?, offset, &storage.encode_all(&raw));
-        self.note_write(name);
+        let mut rest = &array.data[..];
+        for Entry { decl, place, storage } in self.blocks(name)? {
+            // Rows follow each other in PyTorch's order.
+            let (own, behind) = rest.split_at(decl.shape.numel());
+            rest = behind;
+            let raw = to_device_order(&decl.shape, own);
+            let offset = (place.offset * storage.size_bytes()) as u64;
+            self.device.queue().write_buffer(self.buffer(*place)?, offset, &storage.encode_all(&raw));
+            self.note_write(&decl.name);
+        }
         Ok(())
     }
 
@@ -212,7 +229,10 @@ impl Params {
                 continue;
             }
             any = true;
-            let filled = graph.fill(decl.shape, init, self.seed, fnv1a(&decl.name));
+            let row = decl.shape.numel() / decl.shape.dim(0).max(1);
+            let first = decl.rows.as_ref().map_or(0, |rows| rows.first * row);
+            let stream = fnv1a(decl.whole_name());
+            let filled = graph.apply1(FillWith { shape: decl.shape, init, seed: self.seed, stream, first }, &[]);
             let param = crate::graph::declare_param(&graph, decl);
             graph.write_back(param, filled);
         }
@@ -225,12 +245,27 @@ impl Params {
     }
 
     fn find(&self, name: &str) -> Result<(&ParamDecl, FlatPlace, Storage)> {
-        let entry = self.layout.get(name).ok_or_else(|| {
-            let close: Vec<&str> = self.decls().map(|decl| decl.name.as_str()).take(8).collect();
-            let known = format!("{}, … ({} in all)", close.join(", "), self.decls().count());
-            Error::Usage(UsageError::UnknownName { kind: "parameter", name: name.to_string(), known })
-        })?;
+        let entry = self.layout.get(name).ok_or_else(|| self.unknown(name))?;
         Ok((&entry.decl, entry.place, entry.storage))
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let close: Vec<String> = self.decls().map(|decl| decl.name).take(8).collect();
+        let known = format!("{}, … ({} in all)", close.join(", "), self.decls().count());
+        Error::Usage(UsageError::UnknownName { kind: "parameter", name: name.to_string(), known })
+    }
+
+    /// The entries that a tensor lies in.
+    fn blocks(&self, name: &str) -> Result<Vec<&Entry>> {
+        let blocks = self.layout.blocks(name);
+        if blocks.is_empty() { Err(self.unknown(name)) } else { Ok(blocks) }
+    }
+
+    /// The extents of a tensor, or of a block.
+    fn shape(&self, name: &str) -> Result<Shape> {
+        let block = self.layout.get(name).map(|entry| entry.decl.shape);
+        let whole = || self.decls().find(|decl| decl.name == name).map(|decl| decl.shape);
+        block.or_else(whole).ok_or_else(|| self.unknown(name))
     }
 
     fn buffer(&self, place: FlatPlace) -> Result<&wgpu::Buffer> {

@@ -125,7 +125,7 @@ impl Rewrite<'_> {
                 let name = format!("optimizer.range.{:04}.{path}", self.ranges);
                 self.ranges += 1;
                 let (kind, init) = (ParamKind::Optimizer, Init::Constant(0.0));
-                let decl = ParamDecl { name, shape: state.shape, kind, init, group: 0 };
+                let decl = ParamDecl { name, shape: state.shape, kind, init, group: 0, rows: None };
                 let range = add(data, state, Origin::Param(decl));
                 let next = add(data, state, Origin::Poison);
                 data.write_backs.push((range, next));

@@ -343,8 +343,13 @@ fn samples(work: &Work) -> (Vec<usize>, Vec<f64>) {
     let (shape, count) = (work.y[0].shape, work.y[0].shape.numel());
     let at = sampled(shape, work.op.cost(&work.x, &work.y).flops / 2.0 / count as f64);
     let init = Init::Uniform { bound: 1.0 };
-    let fill =
-        |(i, desc): (usize, &TensorDesc)| FillWith { shape: desc.shape, init, seed: SEED, stream: fnv1a(&name(i)) };
+    let fill = |(i, desc): (usize, &TensorDesc)| FillWith {
+        shape: desc.shape,
+        init,
+        seed: SEED,
+        stream: fnv1a(&name(i)),
+        first: 0,
+    };
     let fills: Vec<FillWith> = work.x.iter().enumerate().map(fill).collect();
     let value = |operand: usize, element: usize| fills[operand].at(element);
     let shortcut = |&at: &usize| work.op.reference_at(&work.x, &value, at);

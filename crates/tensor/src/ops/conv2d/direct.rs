@@ -139,7 +139,6 @@ impl Direct {
         let kernel = constants.fold(kernel, |kernel, (name, value)| kernel.set(name, value as u32));
         kernel
             .define_if(self.depthwise, "DEPTHWISE")
-            .rounds()
             .set("MULTIPLIER", if self.depthwise { g.kg() as u32 } else { 1 })
             .args(&[("blocks", blocks), ("runs", runs.count), ("run", runs.length)])
             .args(&[("strips", runs.strips), ("segments", runs.segments), ("segment", runs.segment)])

@@ -21,8 +21,11 @@ impl Default for Conv2dConfig {
     }
 }
 
-/// Beyond any image; keeps positions, and the product of two strides, within the kernels' 32 bits.
-pub(in crate::ops) const LARGEST_SETTING: usize = 1 << 15;
+/// Beyond any image; keeps positions within the kernels' 32 bits.
+pub(in crate::ops) const LARGEST_SETTING: usize = 1 << 20;
+
+/// Kernels multiply the two strides.
+const LARGEST_STRIDE: usize = 1 << 15;
 
 /// All extents of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +72,11 @@ impl Geometry {
         if stride.contains(&0) || dilation.contains(&0) || groups == 0 {
             return Err(format!("stride {stride:?}, dilation {dilation:?} and groups {groups} must be at least 1"));
         }
-        if stride.into_iter().chain(padding).chain(dilation).any(|value| value > LARGEST_SETTING) {
-            return Err(format!(
-                "stride {stride:?}, padding {padding:?} and dilation {dilation:?} must be at most {LARGEST_SETTING}"
-            ));
+        if stride.into_iter().any(|stride| stride > LARGEST_STRIDE) {
+            return Err(format!("stride {stride:?} must be at most {LARGEST_STRIDE}"));
+        }
+        if padding.into_iter().chain(dilation).any(|value| value > LARGEST_SETTING) {
+            return Err(format!("padding {padding:?} and dilation {dilation:?} must be at most {LARGEST_SETTING}"));
         }
         let ([n, c, height, width], [k, cg, r, s]) = (x.nchw(), w.nchw());
         if c != cg * groups || k % groups != 0 {
@@ -197,7 +201,7 @@ mod tests {
         assert!(refuse([8, 4, 7, 3], plain).contains("does not fit"));
         assert!(refuse([8, 4, 3, 3], Conv2dConfig { stride: [0, 1], ..plain }).contains("at least 1"));
         assert!(refuse([7, 2, 3, 3], Conv2dConfig { groups: 2, ..plain }).contains("multiple of 2"));
-        assert!(refuse([8, 4, 3, 3], Conv2dConfig { stride: [1 << 32, 1], ..plain }).contains("at most"));
+        assert!(refuse([8, 4, 3, 3], Conv2dConfig { stride: [1, (1 << 15) + 1], ..plain }).contains("at most 32768"));
         assert!(refuse([8, 4, 3, 3], Conv2dConfig { padding: [1 << 63, 0], ..plain }).contains("at most"));
         assert!(Geometry::forward([4, 5].into(), [8, 4, 3, 3].into(), plain).is_err());
     }

@@ -52,7 +52,7 @@ impl Winograd {
             (2, _) => ("F2X5", "ALPHA6"),
             _ => ("F4X5", "ALPHA8"),
         };
-        let kernel = kernel.define(sizes).define(alpha).rounds();
+        let kernel = kernel.define(sizes).define(alpha);
         kernel.set("M", self.m as u32).set("R", self.r as u32).set("ALPHA", self.alpha() as u32)
     }
 }
