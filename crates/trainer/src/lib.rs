@@ -16,6 +16,7 @@ pub mod schedule;
 pub mod step;
 pub mod train;
 pub mod tuning;
+pub mod update;
 pub mod weights;
 
 pub use augment::{Augment, Border};
@@ -30,4 +31,5 @@ pub use schedule::{Schedule, ScheduleError};
 pub use step::{Decay, EvalResult, EvalStep, SgdConfig, StepOptions, StepResult, TrainStep};
 pub use train::{Evaluation, Output, Report, Show, Trained, Trainer, evaluate};
 pub use tuning::{TuningError, TuningFile};
+pub use update::{GroupRule, Optimizer, UpdateConfig};
 pub use weights::{LoadOptions, LoadReport, NameMap, Weights, WeightsError};

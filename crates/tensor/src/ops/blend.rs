@@ -4,7 +4,7 @@ use super::optimizer::{Member, runs};
 use super::strips::launch_strips;
 use super::{Case, CaseInput, Cost, Lower, OpDef, View, ViewMut};
 use crate::dtype::DType;
-use crate::graph::{Graph, ParamDecl, Value};
+use crate::graph::{Graph, ParamDecl, ParamKind, Value};
 use crate::shape::{Shape, TensorDesc};
 
 /// `y[i] = keep * y[i] + take * x[i]` for each of several pairs of tensors, in place. Operands: the `y`, the `x`, and the two factors
@@ -76,6 +76,9 @@ impl OpDef for Blend {
     }
 }
 
+/// State with sums of gradients.
+const ACCUMULATED: &str = "accumulated";
+
 impl Graph {
     /// Keeps a blend of values beside parameters: state `optimizer.STATE.NAME`, 0 at the start, becomes
     /// `factors[0] * state + factors[1] * value` when the step ends. `pairs` are (parameter, value): with a parameter's gradient this
@@ -84,6 +87,17 @@ impl Graph {
     #[track_caller]
     pub fn blend_states<'g>(
         &'g self,
+        state: &str,
+        pairs: &[(Value<'g>, Value<'g>)],
+        factors: Value<'g>,
+    ) -> Vec<Value<'g>> {
+        self.blend_kind(ParamKind::Optimizer, state, pairs, factors)
+    }
+
+    #[track_caller]
+    fn blend_kind<'g>(
+        &'g self,
+        kind: ParamKind,
         state: &str,
         pairs: &[(Value<'g>, Value<'g>)],
         factors: Value<'g>,
@@ -99,9 +113,8 @@ impl Graph {
             return Vec::new();
         }
         self.at_path("optimizer", || {
-            let group = |decl: &ParamDecl| decl.group;
-            let states: Vec<Value<'g>> =
-                members.iter().map(|(.., decl)| self.state_of(state, decl, group(decl))).collect();
+            let own = |decl: &ParamDecl| self.state_of_kind(kind, state, decl, decl.group);
+            let states: Vec<Value<'g>> = members.iter().map(|(.., decl)| own(decl)).collect();
             let mut operands = states.clone();
             operands.extend(members.iter().map(|(_, value, _)| *value));
             operands.push(factors);
@@ -109,6 +122,24 @@ impl Graph {
             states.iter().zip(results).for_each(|(&state, new)| self.write_back(state, new));
             states
         })
+    }
+
+    /// Adds gradients up over several steps: [`Graph::blend_states`] of pairs (parameter, gradient) into the states that
+    /// [`Graph::accumulated`] reads.
+    #[track_caller]
+    pub fn accumulate_gradients<'g>(&'g self, pairs: &[(Value<'g>, Value<'g>)], factors: Value<'g>) {
+        pairs.iter().for_each(|&(param, gradient)| self.place_gradient(gradient, param));
+        self.blend_kind(ParamKind::Gradient, ACCUMULATED, pairs, factors);
+    }
+
+    /// The sum that [`Graph::accumulate_gradients`] keeps for a parameter, for the graph that ends in the optimiser; `group` is the
+    /// place of the parameter's group in the list of groups. Compile that graph first, so that groups lie together.
+    #[track_caller]
+    pub fn accumulated<'g>(&'g self, param: Value<'g>, group: usize) -> Value<'g> {
+        match self.with_data(|data| data.param(param.id()).cloned()) {
+            Some(decl) => self.state_of_kind(ParamKind::Gradient, ACCUMULATED, &decl, group + 1),
+            None => self.mistake("accumulated", format!("%{} is no parameter", param.id().0)),
+        }
     }
 
     /// What a parameter holds when the step ends, if it is updated.

@@ -71,7 +71,7 @@ impl Weights {
         options: &LoadOptions,
         origin: &str,
     ) -> Result<LoadReport, WeightsError> {
-        let decls = params.decls().filter(|decl| decl.kind != ParamKind::Optimizer);
+        let decls = params.decls().filter(|decl| decl.kind.is_model());
         let wanted: Vec<_> = decls.map(|decl| (decl.name.clone(), decl.shape, decl.kind)).collect();
         let (report, values) = self.plan(&wanted, options, origin)?;
         if (!options.lenient && !report.is_complete()) || report.loaded() == 0 {

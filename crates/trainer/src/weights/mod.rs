@@ -34,7 +34,7 @@ pub use report::LoadReport;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use wgrad_tensor::{Array, ParamKind, Params};
+use wgrad_tensor::{Array, Params};
 
 /// Most tensors of a file. The largest networks of the zoo have a thousand.
 const MAX_TENSORS: usize = 1 << 16;
@@ -116,11 +116,27 @@ impl Weights {
     /// A lost device.
     pub fn of(params: &Params) -> Result<Weights, WeightsError> {
         let mut weights = Weights::default();
-        for decl in params.decls().filter(|decl| decl.kind != ParamKind::Optimizer) {
+        for decl in params.decls().filter(|decl| decl.kind.is_model()) {
             weights.tensors.insert(decl.name.clone(), params.get(&decl.name)?);
         }
         // What readers of PyTorch's look for.
         weights.metadata.insert("format".to_string(), "pt".to_string());
+        Ok(weights)
+    }
+
+    /// [`Weights::of`] with the averages that [`UpdateConfig::ema`](crate::UpdateConfig::ema) keeps in place of the weights that
+    /// have one.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub fn averaged(params: &Params) -> Result<Weights, WeightsError> {
+        let mut weights = Weights::of(params)?;
+        for (name, array) in &mut weights.tensors {
+            let average = format!("optimizer.{}.{name}", crate::update::EMA);
+            if params.decls().any(|decl| decl.name == average) {
+                *array = params.get(&average)?;
+            }
+        }
         Ok(weights)
     }
 

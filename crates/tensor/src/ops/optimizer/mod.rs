@@ -282,14 +282,22 @@ impl Graph {
                     known.group = number;
                 }
             });
-            self.place_gradient(*gradient, *param);
+            // A sum over several steps lies in the store and has a place.
+            if self.with_data(|data| data.param(gradient.id()).is_none()) {
+                self.place_gradient(*gradient, *param);
+            }
         }
     }
 
     /// Declares `optimizer.STATE.NAME`, of the shape of a parameter and 0 at the start.
     pub(super) fn state_of(&self, state: &str, decl: &ParamDecl, number: usize) -> Value<'_> {
+        self.state_of_kind(ParamKind::Optimizer, state, decl, number)
+    }
+
+    /// [`Graph::state_of`] in buffers of another kind.
+    pub(super) fn state_of_kind(&self, kind: ParamKind, state: &str, decl: &ParamDecl, number: usize) -> Value<'_> {
         let name = format!("optimizer.{state}.{}", decl.name);
-        let (kind, init) = (ParamKind::Optimizer, Init::Constant(0.0));
+        let init = Init::Constant(0.0);
         declare_param(self, ParamDecl { name, shape: decl.shape, kind, init, group: number })
     }
 }
