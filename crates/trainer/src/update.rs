@@ -153,7 +153,7 @@ impl UpdateConfig {
                 None => groups.push(ParamGroup { lr_scale, weight_decay, members: vec![(weight, gradient)] }),
             }
         }
-        groups.sort_by(|a, b| (a.weight_decay == 0.0).cmp(&(b.weight_decay == 0.0)));
+        groups.sort_by_key(|group| group.weight_decay == 0.0);
         groups
     }
 

@@ -357,7 +357,7 @@ impl<'a> Machine<'a> {
 
     fn set_items(&mut self, items: &[Id]) -> Result<(), String> {
         self.count(items.len())?;
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return Err("a key without a value".to_string());
         }
         let top = self.top()?;

@@ -26,8 +26,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Weights, Defect> {
     let refused = |error: safetensors::SafeTensorError| Defect::new(HEADER, 8, error.to_string());
     let (header_bytes, header) = SafeTensors::read_metadata(bytes).map_err(refused)?;
     let start = header_bytes + 8;
-    let mut weights = Weights::default();
-    weights.metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut weights = Weights { metadata, ..Weights::default() };
     for (name, info) in header.tensors() {
         let (first, end) = (start + info.data_offsets.0, start + info.data_offsets.1);
         let broken = |what: String| Defect::new(format!("tensor {name:?}"), first, what);
