@@ -60,6 +60,23 @@ fn frozen_layers_get_no_gradient_and_keep_their_bits() {
 }
 
 #[test]
+fn transformed_filters_of_frozen_layers_are_kept() {
+    let device = device();
+    let body = (Conv2d::new(1, 64, 3).padding(1), Relu, Conv2d::new(64, 64, 3).padding(1), Relu);
+    let model = (body, Flatten, Linear::new(4096, 4));
+    let (_, mut step) = compile(&device, &model, 4, sgd().freeze("0"));
+    train(&mut step, &batches(4)[..2], 0.01);
+    let desc = step.plan().desc();
+    let (all, kept) = (desc.dispatches.len(), desc.frozen.dispatches);
+    // Which algorithm is chosen, and so whether filters are transformed, is the tier's business.
+    assert_eq!(kept > 0, desc.dispatches.iter().any(|d| d.label.contains("2/conv2d.") && d.label.contains("filter")));
+    assert_eq!(step.plan().launched(), all - kept, "{}", step.plan().dump());
+    let (_, mut step) = compile(&device, &model, 4, sgd());
+    train(&mut step, &batches(4)[..2], 0.01);
+    assert_eq!(step.plan().desc().frozen.dispatches, 0);
+}
+
+#[test]
 fn a_factor_on_the_rate_is_a_factor_on_the_rate() {
     let device = device();
     let (whole, mut step) = compile(&device, &net(), 20, sgd());
