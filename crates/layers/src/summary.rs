@@ -84,7 +84,7 @@ impl Summary {
                     }
                 }
                 ParamKind::Buffer => buffers += count,
-                ParamKind::Optimizer => {}
+                ParamKind::Optimizer | ParamKind::Gradient => {}
             }
         }
         let input = data.feeds().next().map(|(id, _)| data.desc(id).shape);

@@ -124,14 +124,18 @@ fn every_operation_has_eight_cases_and_infers_their_shapes() {
 }
 
 /// Operations without a derivative: backward passes that nobody differentiates again, and updates.
-const NOT_DIFFERENTIABLE: [&str; 17] = [
+const NOT_DIFFERENTIABLE: [&str; 24] = [
     "activation.backward",
+    "adagrad",
+    "adamw",
     "avg_pool2d.backward",
     "batch_norm.backward",
     "batch_norm_eval.backward",
     "batch_norm_update",
     "bias.backward",
+    "blend",
     "chain",
+    "clip_factor",
     "conv2d.backward_weight",
     "cross_entropy.backward",
     "global_avg_pool.backward",
@@ -139,9 +143,12 @@ const NOT_DIFFERENTIABLE: [&str; 17] = [
     "count_nonfinite",
     "loss_scale",
     "max_pool2d.backward",
+    "optimizer_rates",
     "quantize",
     "quantize_dynamic",
+    "rmsprop",
     "sgd",
+    "sum_squares",
 ];
 
 /// Operands that are constants by definition, as PyTorch's running statistics are: (operation, operand).

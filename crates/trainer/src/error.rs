@@ -5,6 +5,7 @@ use crate::data::DataError;
 use crate::loader::LoaderError;
 use crate::schedule::ScheduleError;
 use crate::tuning::TuningError;
+use crate::weights::WeightsError;
 use std::io;
 use std::path::PathBuf;
 
@@ -82,6 +83,9 @@ pub enum TrainError {
     /// A checkpoint could not be written or does not fit.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Weights of another program could not be read or do not fit.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// The table of measured choices could not be read or kept.
     #[error(transparent)]
     Tuning(#[from] TuningError),

@@ -2,7 +2,7 @@
 //!
 //! Two ways in. [`Trainer`] is the whole loop behind a builder. [`TrainStep`] and [`EvalStep`] are the loop's two compiled
 //! plans, for those who write the loop themselves (`examples/train_loop.rs`). Around them stand the parts that need no GPU:
-//! [`data`], [`augment`], [`loader`], [`schedule`], [`metrics`] and [`checkpoint`].
+//! [`data`], [`augment`], [`loader`], [`schedule`], [`metrics`], [`checkpoint`] and [`weights`].
 
 pub mod augment;
 pub mod checkpoint;
@@ -10,11 +10,14 @@ pub mod data;
 mod error;
 pub mod loader;
 pub mod metrics;
+mod pattern;
 pub mod precision;
 pub mod schedule;
 pub mod step;
 pub mod train;
 pub mod tuning;
+pub mod update;
+pub mod weights;
 
 pub use augment::{Augment, Border};
 pub use checkpoint::{Checkpoint, CheckpointError, Meta};
@@ -22,8 +25,11 @@ pub use data::{DataError, Dataset, Geometry, Splits};
 pub use error::TrainError;
 pub use loader::{Batch, Cursor, Custom, Epoch, LastBatch, Loader, LoaderError, LoaderOptions, NO_LABEL};
 pub use metrics::{EpochRecord, Progress, ResultLine, RunLog, StepRecord};
+pub use pattern::Pattern;
 pub use precision::Precision;
 pub use schedule::{Schedule, ScheduleError};
 pub use step::{Decay, EvalResult, EvalStep, SgdConfig, StepOptions, StepResult, TrainStep};
 pub use train::{Evaluation, Output, Report, Show, Trained, Trainer, evaluate};
 pub use tuning::{TuningError, TuningFile};
+pub use update::{GroupRule, Optimizer, UpdateConfig};
+pub use weights::{LoadOptions, LoadReport, NameMap, Weights, WeightsError};

@@ -9,9 +9,10 @@ use crate::data::Dataset;
 use crate::error::TrainError;
 use crate::loader::NO_LABEL;
 use crate::precision::Precision;
+use crate::update::{EMA_FEED, UpdateConfig};
 use wgrad_layers::{Layer, losses};
 use wgrad_tensor::ops::loss_scale::SKIPPED_STEPS;
-use wgrad_tensor::ops::sgd::{Sgd, SgdGroup};
+use wgrad_tensor::ops::optimizer::ParamGroup;
 use wgrad_tensor::passes::differentiate::gradients_seeded;
 use wgrad_tensor::passes::quantize::quantize;
 use wgrad_tensor::{
@@ -86,8 +87,10 @@ pub struct StepOptions {
     pub std: [f32; 3],
     /// Part of the target that is spread evenly over all classes, in `0..1`. Training only: the test loss has none.
     pub label_smoothing: f32,
-    /// The optimiser.
+    /// Momentum, and weight decay of all optimisers.
     pub sgd: SgdConfig,
+    /// Which optimiser, frozen layers and rates of their own, clipping, averages.
+    pub update: UpdateConfig,
     /// Whether an [`EvalStep`] also returns the logits.
     pub logits: bool,
     /// With which numbers is computed. The parameter store must be made with [`Precision::weights`].
@@ -109,6 +112,7 @@ impl StepOptions {
             std: dataset.std,
             label_smoothing: 0.0,
             sgd: SgdConfig::default(),
+            update: UpdateConfig::default(),
             logits: false,
             precision: Precision::default(),
             compile: CompileOptions::default(),
@@ -154,6 +158,7 @@ impl StepOptions {
         if !(0.0..1.0).contains(&self.label_smoothing) {
             return Err(TrainError::setting("label smoothing", "a number of 0..1", self.label_smoothing));
         }
+        self.update.check(&self.precision)?;
         self.sgd.check()
     }
 
@@ -172,6 +177,40 @@ impl StepOptions {
             return (graph.mistake("loss", message), labels, 0);
         }
         (logits, labels, shape.dim(1))
+    }
+
+    /// Compiles the update from gradients that a plan of `graph` adds up: a graph of its own over the same parameters.
+    fn update_plan(
+        &self,
+        device: &Device,
+        params: &mut Params,
+        graph: &Graph,
+        groups: &[ParamGroup<'_>],
+    ) -> Result<Plan, TrainError> {
+        let usage = wgrad_tensor::Error::from;
+        let (own, data) = (Graph::new(), graph.data());
+        let scope = Scope::new(&own, Mode::Train);
+        // Declared as the model declares them, so that they lie in its order within each group.
+        let places =
+            groups.iter().enumerate().flat_map(|(i, group)| group.members.iter().map(move |(w, _)| (w.id(), i)));
+        let mut places: Vec<_> = places.collect();
+        places.sort();
+        let empty = |group: &ParamGroup<'_>| ParamGroup { members: Vec::new(), ..*group };
+        let mut own_groups: Vec<ParamGroup<'_>> = groups.iter().map(empty).collect();
+        for (id, group) in places {
+            let Some(decl) = data.param(id) else { continue };
+            let weight = scope.weight(&decl.name, decl.shape, decl.init);
+            own_groups[group].members.push((weight, own.accumulated(weight, group)));
+        }
+        let scaled = self.precision.loss_scale.map(|rule| own.loss_scale(rule)).transpose().map_err(usage)?;
+        let factor = own.gradient_factor(&own_groups, scaled.as_ref(), self.update.clip_norm).map_err(usage)?.factor;
+        let lr = own.feed("lr", TensorDesc::f32(Shape::scalar()));
+        self.update.trace(&own, &self.sgd, &own_groups, lr, factor).map_err(usage)?;
+        Ok(Plan::compile(device, &own, params, &self.compile_options())?)
+    }
+
+    fn compile_options(&self) -> CompileOptions {
+        CompileOptions { storage: self.precision.storage, ..self.compile.clone() }
     }
 
     /// Whether the store keeps weights as the precision wants.
@@ -209,10 +248,15 @@ pub struct StepResult {
     pub correct: u32,
 }
 
-/// A training step, compiled: forward, backward, SGD.
+/// Feed with the factors of the gradients so far and of this batch's.
+const ACCUMULATE_FEED: &str = "accumulate";
+
+/// A training step, compiled: forward, backward, update.
 #[derive(Debug)]
 pub struct TrainStep {
     plan: Plan,
+    /// The update from the gradients of several batches, where it is not part of every step.
+    apply: Option<Plan>,
     options: StepOptions,
     classes: usize,
     seed: u64,
@@ -238,39 +282,56 @@ impl TrainStep {
         let loss = losses::cross_entropy(logits, labels, options.label_smoothing);
         graph.output("loss", loss);
         graph.output("correct", logits.top_k_correct(labels, 1));
-        let lr = graph.feed("lr", TensorDesc::f32(Shape::scalar()));
-        let weights = weights(&graph);
-        let precision = options.precision;
+        let (update, precision) = (&options.update, options.precision);
+        let named =
+            |weight: Value<'_>| graph.data().param(weight.id()).map(|decl| decl.name.clone()).unwrap_or_default();
+        let all: Vec<(String, Value<'_>)> = weights(&graph).into_iter().map(|weight| (named(weight), weight)).collect();
+        if let Some(pattern) = update.idle(all.iter().map(|(name, _)| name.as_str())).filter(|_| !all.is_empty()) {
+            let known: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).take(8).collect();
+            let wanted = format!("one that matches a weight: {}, … ({} in all)", known.join(", "), all.len());
+            return Err(TrainError::setting("pattern", wanted, pattern));
+        }
+        // Without a gradient that is asked for, nothing of the backward pass below the last layer that learns is traced.
+        let learns = |name: &str, weight: &Value<'_>| update.of(name, weight.shape().rank(), &options.sgd).0 > 0.0;
+        let (names, wanted): (Vec<String>, Vec<Value<'_>>) =
+            all.into_iter().filter(|(name, weight)| learns(name, weight)).unzip();
         let scaled =
             precision.loss_scale.map(|rule| graph.loss_scale(rule)).transpose().map_err(wgrad_tensor::Error::from)?;
         let gradients = match &scaled {
-            Some(scaled) => gradients_seeded(&[(loss, scaled.scale)], &weights)?,
-            None => gradients(loss, &weights)?,
+            Some(scaled) => gradients_seeded(&[(loss, scaled.scale)], &wanted)?,
+            None => gradients(loss, &wanted)?,
         };
-        let mut groups = [options.sgd.weight_decay, 0.0].map(|weight_decay| SgdGroup {
-            lr_scale: 1.0,
-            weight_decay,
-            members: Vec::new(),
-        });
-        for (&weight, gradient) in weights.iter().zip(gradients) {
-            let decays = options.sgd.decay == Decay::All || weight.shape().rank() >= 2;
-            if let Some(gradient) = gradient {
-                groups[usize::from(!decays)].members.push((weight, gradient));
-            }
-        }
-        let groups: Vec<SgdGroup<'_>> = groups.into_iter().filter(|group| !group.members.is_empty()).collect();
+        let members = names.into_iter().zip(wanted).zip(gradients);
+        let members = members.filter_map(|((name, weight), gradient)| Some((name, weight, gradient?)));
+        let groups = update.groups(&options.sgd, members);
         if groups.is_empty() && graph.data().errors.is_empty() {
-            graph.mistake("train step", "the loss depends on no weight, so there is nothing to learn");
+            graph.mistake(
+                "train step",
+                "the loss depends on no weight that is not frozen, so there is nothing to learn",
+            );
         }
-        let sgd = Sgd { momentum: options.sgd.momentum, nesterov: options.sgd.nesterov };
-        graph.sgd_scaled(&sgd, &groups, lr, scaled.as_ref()).map_err(wgrad_tensor::Error::from)?;
+        let apply = match update.accumulate {
+            1 => {
+                let lr = graph.feed("lr", TensorDesc::f32(Shape::scalar()));
+                let factor = graph.gradient_factor(&groups, scaled.as_ref(), update.clip_norm);
+                let factor = factor.map_err(wgrad_tensor::Error::from)?.factor;
+                update.trace(&graph, &options.sgd, &groups, lr, factor).map_err(wgrad_tensor::Error::from)?;
+                None
+            }
+            _ => {
+                let apply = options.update_plan(device, params, &graph, &groups)?;
+                let factors = graph.feed(ACCUMULATE_FEED, TensorDesc::f32([2]));
+                let pairs: Vec<_> = groups.iter().flat_map(|group| group.members.clone()).collect();
+                graph.accumulate_gradients(&pairs, factors);
+                Some(apply)
+            }
+        };
         if let Some(format) = &precision.format {
             quantize(&graph, format);
         }
-        let compile = CompileOptions { storage: precision.storage, ..options.compile.clone() };
-        let plan = Plan::compile(device, &graph, params, &compile)?;
+        let plan = Plan::compile(device, &graph, params, &options.compile_options())?;
         let has_rng = plan.desc().feeds.iter().any(|feed| feed.name == "rng");
-        Ok(TrainStep { plan, options: options.clone(), classes, seed: params.seed(), done: 0, has_rng })
+        Ok(TrainStep { plan, apply, options: options.clone(), classes, seed: params.seed(), done: 0, has_rng })
     }
 
     /// Classes that the model tells apart.
@@ -302,8 +363,15 @@ impl TrainStep {
         &mut self.plan
     }
 
+    /// The plan of the update, where it follows several batches ([`UpdateConfig::accumulate`]).
+    #[must_use]
+    pub fn update_plan(&self) -> Option<&Plan> {
+        self.apply.as_ref()
+    }
+
     /// Runs one step on a batch as the loader packs it: pixels `[batch_size, height, width]` with channel `c` in byte `c`,
-    /// labels `[batch_size]`. Returns before the device is done.
+    /// labels `[batch_size]`. Returns before the device is done. Where an update takes several batches, the last of them brings it,
+    /// with the learning rate of that call.
     ///
     /// # Errors
     /// A batch of another size, a label outside the classes, a learning rate that is negative or no number, a lost device.
@@ -315,12 +383,30 @@ impl TrainStep {
         let first_sample = self.done.wrapping_mul(self.options.batch_size as u64);
         let rng = [self.seed as u32, (self.seed >> 32) as u32, self.done as u32, first_sample as u32];
         let lr = [lr];
-        let mut feeds = vec![("pixels", Feed::U32(images)), ("labels", Feed::U32(labels)), ("lr", Feed::F32(&lr))];
+        let batches = u64::from(self.options.update.accumulate);
+        let ema = self.options.update.ema_factors(self.done / batches);
+        let mut update = vec![("lr", Feed::F32(&lr))];
+        if self.options.update.ema.is_some() {
+            update.push((EMA_FEED, Feed::F32(&ema)));
+        }
+        let first = self.done.is_multiple_of(batches);
+        let share = [if first { 0.0 } else { 1.0 }, 1.0 / batches as f32];
+        let mut feeds = vec![("pixels", Feed::U32(images)), ("labels", Feed::U32(labels))];
+        match self.apply {
+            Some(_) => feeds.push((ACCUMULATE_FEED, Feed::F32(&share))),
+            None => feeds.extend_from_slice(&update),
+        }
         if self.has_rng {
             feeds.push(("rng", Feed::U32(&rng)));
         }
         let ticket = self.plan.run(&feeds)?;
         self.done += 1;
+        if let Some(apply) = self.apply.as_mut().filter(|_| self.done.is_multiple_of(batches)) {
+            if apply.desc().feeds.iter().any(|feed| feed.name == "rng") {
+                update.push(("rng", Feed::U32(&rng)));
+            }
+            apply.run(&update)?;
+        }
         Ok(ticket)
     }
 
@@ -461,6 +547,7 @@ mod tests {
             std: [0.5; 3],
             label_smoothing: 0.0,
             sgd: SgdConfig::default(),
+            update: UpdateConfig::default(),
             logits: false,
             precision: Precision::default(),
             compile: CompileOptions::default(),

@@ -19,6 +19,7 @@ fn options(compile: CompileOptions) -> StepOptions {
         std: [0.25; 3],
         label_smoothing: 0.0,
         sgd: SgdConfig::default(),
+        update: Default::default(),
         logits: false,
         precision: Precision::default(),
         compile,

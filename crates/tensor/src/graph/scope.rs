@@ -22,6 +22,16 @@ pub enum ParamKind {
     Buffer,
     /// The optimiser's own memory: momentum. Saved for resuming, not with an exported model.
     Optimizer,
+    /// Gradients added up over several steps. They lie apart from the optimiser's memory: one kernel reads them and writes that,
+    /// and no dispatch may have a buffer for both.
+    Gradient,
+}
+
+impl ParamKind {
+    /// Whether it belongs to the model, and not to how it is trained.
+    pub fn is_model(self) -> bool {
+        matches!(self, ParamKind::Weight | ParamKind::Buffer)
+    }
 }
 
 /// How a parameter starts. Fans follow PyTorch: `fan_in` = elements of one output's filter, `shape[1] * r * s`;

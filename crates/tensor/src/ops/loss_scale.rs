@@ -1,12 +1,12 @@
 //! Dynamic loss scaling, decided on the device: small gradients are lifted into the range of f16, a step whose gradients
 //! overflow is skipped, and the host never waits to know.
 
+use super::optimizer::gapless_runs;
 use super::strips::{Strips, counting_strips};
-use super::{BufId, Case, CaseInput, Cost, Fill, Lower, OpDef, Tier, View, ViewMut};
+use super::{Case, CaseInput, Cost, Fill, Lower, OpDef, Tier, View, ViewMut};
 use crate::dtype::DType;
 use crate::error::UsageError;
 use crate::graph::{Graph, Init, ParamDecl, ParamKind, Value, declare_param};
-use crate::params::layout::aligned_elements;
 use crate::shape::{Shape, TensorDesc};
 
 /// The rule of PyTorch's `GradScaler`: a step with an infinite or NaN gradient is skipped and the scale multiplied by
@@ -35,7 +35,7 @@ const LEAST_SCALE: f32 = 1.0 / (1 << 24) as f32;
 /// Largest scale that growth leads to: far above it even f32 overflows, and an infinite scale would never come back.
 const MOST_SCALE: f32 = (1 << 24) as f32;
 
-/// A scale in a graph: multiply the loss's gradient by `scale`, and give [`Graph::sgd_scaled`] the rest.
+/// A scale in a graph: multiply the loss's gradient by `scale`, and give [`Graph::gradient_factor`] the rest.
 #[derive(Clone, Copy, Debug)]
 pub struct ScaledLoss<'g> {
     /// The current scale, `[]`: the seed of the loss's gradient.
@@ -60,28 +60,6 @@ pub struct LossScaleUpdate {
     pub rule: LossScale,
 }
 
-impl CountNonfinite {
-    /// Neighbours without a gap between them as (first buffer, elements).
-    fn runs(&self, cx: &Lower<'_>) -> Vec<(BufId, usize)> {
-        let target = cx.target();
-        let members = (0..self.members).map(|i| (cx.x(i), cx.x_desc(i).shape.numel(), cx.flat_place(cx.x(i))));
-        let mut members: Vec<_> = members.collect();
-        members.sort_by_key(|(_, _, place)| place.map(|place| (place.buffer, place.offset)));
-        let mut runs: Vec<(BufId, usize)> = Vec::new();
-        let mut end = None;
-        for (buf, elements, place) in members {
-            let start = place.map(|place| (place.buffer, place.offset));
-            match runs.last_mut() {
-                Some(run) if start.is_some() && start == end => run.1 += elements,
-                _ => runs.push((buf, elements)),
-            }
-            let gapless = aligned_elements(elements, &target) == elements;
-            end = start.filter(|_| gapless).map(|(buffer, offset)| (buffer, offset + elements));
-        }
-        runs
-    }
-}
-
 impl OpDef for CountNonfinite {
     fn name(&self) -> &'static str {
         "count_nonfinite"
@@ -100,7 +78,7 @@ impl OpDef for CountNonfinite {
 
     fn lower(&self, cx: &mut Lower<'_>) {
         let target = cx.target();
-        let runs = self.runs(cx);
+        let runs = gapless_runs(cx, self.members);
         let cut = |elements: usize| counting_strips(&target, elements.div_ceil(4));
         let invocations = |elements: usize| {
             let Strips { groups, lanes, .. } = cut(elements);

@@ -1,12 +1,12 @@
 //! Stochastic gradient descent with momentum, in place, one dispatch for each group of parameters.
 
 use super::loss_scale::ScaledLoss;
+use super::optimizer::{Claimed, Member, ParamGroup, check_groups, check_value, runs};
 use super::strips::launch_strips;
-use super::{BufId, Case, CaseInput, Cost, FlatPlace, Lower, OpDef, View, ViewMut};
+use super::{BufId, Case, CaseInput, Cost, Lower, OpDef, View, ViewMut};
 use crate::dtype::DType;
 use crate::error::UsageError;
-use crate::graph::{Graph, Origin, ParamDecl, ParamKind, Value, declare_param};
-use crate::params::layout::aligned_elements;
+use crate::graph::{Graph, Value};
 use crate::shape::{Shape, TensorDesc};
 
 /// PyTorch's `SGD` with dampening 0: `g' = g + weight_decay * p`, `v' = momentum * v + g'`,
@@ -20,16 +20,15 @@ pub struct Sgd {
     pub nesterov: bool,
 }
 
-/// Parameters that are treated alike.
-#[derive(Clone, Debug)]
-pub struct SgdGroup<'g> {
-    /// Factor on the learning rate.
-    pub lr_scale: f32,
-    /// L2 penalty, added to the gradient (PyTorch's `weight_decay`, not AdamW's).
-    pub weight_decay: f32,
-    /// Pairs (parameter, its gradient).
-    pub members: Vec<(Value<'g>, Value<'g>)>,
+impl Sgd {
+    fn check(&self) -> Result<(), UsageError> {
+        check_value("momentum", self.momentum, "at least 0 and below 1", self.momentum < 1.0)?;
+        check_value("momentum", self.momentum, "above 0 for nesterov", !self.nesterov || self.momentum > 0.0)
+    }
 }
+
+/// Parameters that are treated alike; see [`ParamGroup`].
+pub type SgdGroup<'g> = ParamGroup<'g>;
 
 /// One step of [`Sgd`] for one group. Operands: the parameters, their gradients, with momentum their velocities, the
 /// learning rate `[]`, and for scaled gradients the factor on them `[]`; results: the new parameters and, with momentum, the
@@ -53,14 +52,6 @@ pub struct SgdUpdate {
     pub scaled: bool,
 }
 
-/// The buffers of one member, in the order parameter, gradient, new parameter, velocity, new velocity.
-struct Member {
-    buffers: Vec<BufId>,
-    /// Places of the same, when all of them have one.
-    places: Option<Vec<FlatPlace>>,
-    elements: usize,
-}
-
 impl SgdUpdate {
     fn has_velocity(&self) -> bool {
         self.momentum > 0.0
@@ -77,16 +68,15 @@ impl SgdUpdate {
         if self.has_velocity() {
             buffers.extend([cx.x(2 * n + i), cx.y(n + i)]);
         }
-        let places = buffers.iter().map(|&buf| cx.flat_place(buf)).collect();
-        Member { buffers, places, elements: cx.x_desc(i).shape.numel() }
+        Member::new(cx, buffers, cx.x_desc(i).shape.numel())
     }
 
-    fn lower_run(&self, cx: &mut Lower<'_>, first: &Member, elements: usize) {
+    fn lower_run(&self, cx: &mut Lower<'_>, buffers: &[BufId], elements: usize) {
         let target = cx.target();
         let scalars = self.kinds() * self.members;
         let (lr, factor) = (cx.x(scalars), self.scaled.then(|| cx.x(scalars + 1)));
         let mut kernel = cx.dispatch("sgd").bind("lr", lr).bind_some("factor", factor);
-        for (name, &buf) in ["p", "g", "p_out", "v", "v_out"].into_iter().zip(&first.buffers) {
+        for (name, &buf) in ["p", "g", "p_out", "v", "v_out"].into_iter().zip(buffers) {
             kernel = kernel.bind_run(name, buf, elements);
         }
         kernel = kernel.define_if(self.scaled, "SCALED");
@@ -126,21 +116,9 @@ impl OpDef for SgdUpdate {
     }
 
     fn lower(&self, cx: &mut Lower<'_>) {
-        let mut members: Vec<Member> = (0..self.members).map(|i| self.member(cx, i)).collect();
-        // By place, so that neighbours follow each other whatever the order of the group.
-        members.sort_by_key(|member| member.places.as_ref().map(|places| (places[0].buffer, places[0].offset)));
-        let target = cx.target();
-        let follows = |last: &Member, next: &Member| match (&last.places, &next.places) {
-            (Some(last_places), Some(places)) => last_places
-                .iter()
-                .zip(places)
-                .all(|(a, b)| a.buffer == b.buffer && a.offset + aligned_elements(last.elements, &target) == b.offset),
-            _ => false,
-        };
-        for run in members.chunk_by(follows) {
-            let (first, last) = (&run[0], &run[run.len() - 1]);
-            let before: usize = run[..run.len() - 1].iter().map(|m| aligned_elements(m.elements, &target)).sum();
-            self.lower_run(cx, first, before + last.elements.next_multiple_of(4));
+        let members = (0..self.members).map(|i| self.member(cx, i)).collect();
+        for (buffers, elements) in runs(members, &cx.target()) {
+            self.lower_run(cx, &buffers, elements);
         }
     }
 
@@ -181,13 +159,6 @@ impl OpDef for SgdUpdate {
     }
 }
 
-fn check_value(name: &str, value: f32, wanted: &str, holds: bool) -> Result<(), UsageError> {
-    if holds && value.is_finite() && value >= 0.0 {
-        return Ok(());
-    }
-    Err(UsageError::Value { name: name.to_string(), wanted: wanted.to_string(), got: value.to_string() })
-}
-
 impl Graph {
     /// Appends one optimiser step: declares the velocities (`optimizer.momentum.NAME`), asks for each group's gradients
     /// to lie side by side, and updates parameters and velocities in place when the step ends. Call it after the
@@ -214,44 +185,27 @@ impl Graph {
         lr: Value<'g>,
         scaled: Option<&ScaledLoss<'g>>,
     ) -> Result<(), UsageError> {
-        check_value("momentum", sgd.momentum, "at least 0 and below 1", sgd.momentum < 1.0)?;
-        check_value("momentum", sgd.momentum, "above 0 for nesterov", !sgd.nesterov || sgd.momentum > 0.0)?;
-        for group in groups {
-            check_value("lr_scale", group.lr_scale, "finite and not negative", true)?;
-            check_value("weight_decay", group.weight_decay, "finite and not negative", true)?;
-        }
-        let factor = scaled.map(|loss| {
-            let members = groups.iter().flat_map(|group| &group.members);
-            self.decide_scale(loss, &members.map(|(_, gradient)| *gradient).collect::<Vec<_>>())
-        });
-        let mut seen = Vec::new();
-        for (i, group) in groups.iter().enumerate() {
-            let values: Vec<Value<'g>> =
-                group.members.iter().flat_map(|&(param, gradient)| [param, gradient]).collect();
-            if !self.owns_all("sgd", &values) {
-                continue;
-            }
-            // Group 0 is for parameters that no optimiser touches.
-            let number = i + 1;
-            let mut members = Vec::new();
-            for &(param, gradient) in &group.members {
-                let decl = self.with_data(|data| data.param(param.id()).cloned());
-                match decl {
-                    Some(decl) if self.with_data(|data| data.write_backs.iter().any(|(id, _)| *id == param.id())) => {
-                        let name = decl.name;
-                        self.mistake("sgd", format!("{name:?} is updated already; call sgd once, with all groups"));
-                    }
-                    Some(decl) if !seen.contains(&param.id()) => {
-                        seen.push(param.id());
-                        members.push((param, gradient, decl));
-                    }
-                    Some(decl) => drop(self.mistake("sgd", format!("{:?} stands in two groups", decl.name))),
-                    None if param.is_poison() => {}
-                    None => drop(self.mistake("sgd", format!("%{} is no parameter", param.id().0))),
-                }
-            }
-            // Velocities are declared in the order of their parameters, so that they lie in the same order.
-            members.sort_by_key(|(param, ..)| param.id());
+        sgd.check()?;
+        check_groups(groups)?;
+        let factor = self.gradient_factor(groups, scaled, None)?.factor;
+        self.sgd_with_factor(sgd, groups, lr, factor)
+    }
+
+    /// [`Graph::sgd`] with a factor `[]` on the gradients ([`Graph::gradient_factor`]); 0 skips the step.
+    ///
+    /// # Errors
+    /// As [`Graph::sgd`].
+    #[track_caller]
+    pub fn sgd_with_factor<'g>(
+        &'g self,
+        sgd: &Sgd,
+        groups: &[SgdGroup<'g>],
+        lr: Value<'g>,
+        factor: Option<Value<'g>>,
+    ) -> Result<(), UsageError> {
+        sgd.check()?;
+        check_groups(groups)?;
+        for (number, group, members) in self.claim_groups("sgd", groups) {
             if !members.is_empty() {
                 self.at_path("optimizer", || self.sgd_group(sgd, group, number, &members, lr, factor));
             }
@@ -265,23 +219,16 @@ impl Graph {
         sgd: &Sgd,
         group: &SgdGroup<'g>,
         number: usize,
-        members: &[(Value<'g>, Value<'g>, ParamDecl)],
+        members: &[Claimed<'g>],
         lr: Value<'g>,
         factor: Option<Value<'g>>,
     ) {
-        let mut operands: Vec<Value<'g>> = members.iter().map(|(param, ..)| *param).collect();
-        operands.extend(members.iter().map(|(_, gradient, _)| *gradient));
         let mut updated: Vec<Value<'g>> = members.iter().map(|(param, ..)| *param).collect();
-        for (param, gradient, decl) in members {
-            self.with_data_mut(|data| {
-                if let Origin::Param(known) = &mut data.tensors[param.id().0].origin {
-                    known.group = number;
-                }
-            });
-            self.place_gradient(*gradient, *param);
-            if sgd.momentum > 0.0 {
-                updated.push(declare_param(self, decl.state("momentum", ParamKind::Optimizer, number)));
-            }
+        let mut operands = updated.clone();
+        operands.extend(members.iter().map(|(_, gradient, _)| *gradient));
+        self.place_members(members, number);
+        if sgd.momentum > 0.0 {
+            updated.extend(members.iter().map(|(.., decl)| self.state_of("momentum", decl, number)));
         }
         operands.extend_from_slice(&updated[members.len()..]);
         operands.push(lr);
@@ -347,7 +294,8 @@ pub fn cases() -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CompileOptions, Device, DeviceOptions, Feed, Init, Mode, Params, Plan, Scope, Tier};
+    use crate::graph::{Init, ParamKind};
+    use crate::{CompileOptions, Device, DeviceOptions, Feed, Mode, Params, Plan, Scope, Tier};
 
     const SHAPES: [&[usize]; 6] = [&[3, 5], &[7], &[4, 2, 3, 3], &[70], &[1], &[2, 33]];
 

@@ -61,7 +61,7 @@ impl StoreLayout {
     fn storage(&self, kind: ParamKind) -> Storage {
         match kind {
             ParamKind::Weight => self.weights,
-            ParamKind::Buffer | ParamKind::Optimizer => Storage::F32,
+            ParamKind::Buffer | ParamKind::Optimizer | ParamKind::Gradient => Storage::F32,
         }
     }
 

@@ -144,7 +144,7 @@ pub enum Contents {
 
 impl Contents {
     fn holds(self, kind: ParamKind) -> bool {
-        self == Contents::All || kind != ParamKind::Optimizer
+        self == Contents::All || kind.is_model()
     }
 }
 
@@ -268,11 +268,7 @@ impl Checkpoint {
 
 /// The optimiser's state stands under `optimizer.`, whatever the store calls it.
 fn file_name(name: &str, kind: ParamKind) -> String {
-    if kind == ParamKind::Optimizer && !name.starts_with(OPTIMIZER) {
-        format!("{OPTIMIZER}{name}")
-    } else {
-        name.into()
-    }
+    if !kind.is_model() && !name.starts_with(OPTIMIZER) { format!("{OPTIMIZER}{name}") } else { name.into() }
 }
 
 /// Saves the parameters under `path`: written beside it, flushed to the disk, then renamed, so that a crash leaves either

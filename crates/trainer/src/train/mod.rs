@@ -1,6 +1,7 @@
 //! The whole loop behind a builder.
 
 mod evaluate;
+mod finetune;
 mod output;
 mod report;
 mod run;
@@ -17,6 +18,8 @@ use crate::precision::Precision;
 use crate::schedule::Schedule;
 use crate::step::{SgdConfig, StepOptions};
 use crate::tuning::TuningFile;
+use crate::update::UpdateConfig;
+use crate::weights::LoadOptions;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -77,12 +80,14 @@ pub struct Trainer {
     log_every: u32,
     schedule: Schedule,
     sgd: SgdConfig,
+    update: UpdateConfig,
     label_smoothing: f32,
     augment: Augment,
     last: LastBatch,
     threads: usize,
     seed: u64,
     weights: Option<PathBuf>,
+    pretrained: Option<(PathBuf, LoadOptions)>,
     device: Option<Device>,
     device_options: DeviceOptions,
     output: Output,
@@ -134,12 +139,14 @@ impl Trainer {
             log_every: 10,
             schedule: Schedule::Constant { lr: DEFAULT_LR },
             sgd: SgdConfig::default(),
+            update: UpdateConfig::default(),
             label_smoothing: 0.0,
             augment: Augment::none(),
             last: LastBatch::Drop,
             threads: 2,
             seed: DEFAULT_SEED,
             weights: None,
+            pretrained: None,
             device: None,
             device_options: DeviceOptions::default(),
             output: Output::default(),
@@ -386,6 +393,7 @@ impl Trainer {
         StepOptions {
             label_smoothing: self.label_smoothing,
             sgd: self.sgd,
+            update: self.update.clone(),
             precision: self.precision,
             compile: CompileOptions { tuning, ..self.compile.clone() },
             ..StepOptions::new(&self.data.train, batch_size)

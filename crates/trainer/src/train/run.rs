@@ -7,6 +7,7 @@ use crate::loader::{Loader, LoaderOptions};
 use crate::metrics::{EpochRecord, Progress, RunLog, StepRecord, plot};
 use crate::schedule::Schedule;
 use crate::step::{EvalStep, TrainStep};
+use crate::weights::Weights;
 use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -32,6 +33,13 @@ impl Trainer {
         let started = self.started.unwrap_or_else(Instant::now);
         self.check()?;
         let weights = self.weights.as_deref().map(checkpoint::read).transpose()?;
+        let pretrained = match &self.pretrained {
+            Some((path, options)) => {
+                let origin = path.display().to_string();
+                Some((Weights::parse(&checkpoint::read(path)?, &origin)?, options.clone(), origin))
+            }
+            None => None,
+        };
         let device = match &self.device {
             Some(device) => device.clone(),
             None => Device::open(&self.device_options)?,
@@ -51,6 +59,10 @@ impl Trainer {
         if let (Some(bytes), Some(path)) = (&weights, &self.weights) {
             checkpoint::load_weights(bytes, "", &mut params, &path.display().to_string())?;
         }
+        let report = match &pretrained {
+            Some((weights, options, origin)) => Some(weights.load_into(&mut params, options, origin)?),
+            None => None,
+        };
         let options = self.loader_options();
         let settings = self.settings(&device);
         let train_loader = Loader::new(Arc::new(self.data.train), options)?;
@@ -87,6 +99,9 @@ impl Trainer {
             saved: Vec::new(),
         };
         run.welcome(&device, &train_loader, &eval_loader, &settings)?;
+        if let (Some(report), Some((.., origin))) = (report, &pretrained) {
+            run.progress.message(&format!("{origin}: {report}"));
+        }
         let mut test = None;
         for epoch in 0..self.epochs {
             let figures = run.epoch(epoch, &train_loader)?;
@@ -113,7 +128,9 @@ impl Trainer {
             "batch_size": self.batch_size,
             "schedule": self.schedule,
             "sgd": self.sgd,
+            "update": format!("{:?}", self.update),
             "label_smoothing": self.label_smoothing,
+            "pretrained": self.pretrained.as_ref().map(|(path, _)| path),
             "weights": self.weights,
             "augment": self.augment,
             "last_batch": self.last,
