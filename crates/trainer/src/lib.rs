@@ -16,11 +16,13 @@ pub mod step;
 pub mod train;
 pub mod tuning;
 
-pub use augment::{Augment, Border};
+pub use augment::{Augment, Border, View};
 pub use checkpoint::{Checkpoint, CheckpointError, Meta};
-pub use data::{DataError, Dataset, Geometry, Splits};
+pub use data::{DataError, Dataset, Geometry, Pixels, Splits};
 pub use error::TrainError;
-pub use loader::{Batch, Cursor, Custom, Epoch, LastBatch, Loader, LoaderError, LoaderOptions, NO_LABEL};
+pub use loader::{
+    Batch, Cursor, Custom, Epoch, Fault, LastBatch, Loader, LoaderError, LoaderOptions, NO_LABEL, OnBadImage,
+};
 pub use metrics::{EpochRecord, Progress, ResultLine, RunLog, StepRecord};
 pub use precision::Precision;
 pub use schedule::{Schedule, ScheduleError};

@@ -61,7 +61,7 @@ fn cifar10_of(folder: &Path, records: usize) -> Result<Splits, DataError> {
     let test = read("test_batch.bin")?;
     let make = |r: Records| Dataset {
         name: "cifar10".into(),
-        images: r.images,
+        images: r.images.into(),
         labels: r.labels,
         channels: 3,
         height: cifar::SIDE,
@@ -97,7 +97,7 @@ fn cifar100_of(folder: &Path, records: [usize; 2], coarse: bool) -> Result<Split
         exact_length(&bytes, n * cifar::CIFAR100_RECORD_BYTES, origin)?;
         Ok(Dataset {
             name: "cifar100".into(),
-            images: found.images,
+            images: found.images.into(),
             labels: if coarse { found.coarse } else { found.labels },
             channels: 3,
             height: cifar::SIDE,
@@ -215,7 +215,7 @@ fn idx_set(set: &IdxSet, files: [(&[u8], &str); 4]) -> Result<Splits, DataError>
         }
         Ok(Dataset {
             name: set.name.into(),
-            images: found.pixels,
+            images: found.pixels.into(),
             labels: parsed,
             channels: 1,
             height: found.height,
