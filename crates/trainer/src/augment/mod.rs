@@ -3,9 +3,20 @@
 //! What happens to an image is a pure function of `(seed, epoch, global sample index)`: the caller hands a [`Stream`] keyed
 //! by these. So neither the number of threads nor a resumed run changes a pixel.
 
+mod affine;
+mod blur;
+mod colour;
+mod erase;
+pub mod preview;
+pub(crate) mod random;
 mod shift;
+mod trivial;
 mod view;
 
+pub use affine::Affine;
+pub use blur::Blur;
+pub use colour::{ColourJitter, PcaNoise};
+pub use erase::Erase;
 pub use view::{Place, Room, Sample, View, shrink};
 
 use crate::data::{DataError, Geometry};
@@ -24,7 +35,8 @@ pub enum Border {
 
 /// Which random changes to make. The default makes none.
 ///
-/// They apply in the order of the fields: view, crop, flip, translate, cutout.
+/// They apply in the order of the fields: view, crop, flip, translate, affine, trivial, colour, components, grayscale, blur,
+/// erase, cutout.
 ///
 /// ```
 /// use wgrad_trainer::augment::{Augment, Border};
@@ -44,6 +56,20 @@ pub struct Augment {
     pub flip: bool,
     /// Largest shift in pixels along each axis; what comes in has the mean colour.
     pub translate: usize,
+    /// Rotation, shear, stretch and scale.
+    pub affine: Option<Affine>,
+    /// One of 14 changes at random strength: TrivialAugment, arXiv:2103.10158.
+    pub trivial: bool,
+    /// Brightness, contrast, saturation, hue.
+    pub colour: Option<ColourJitter>,
+    /// Noise along the principal components of the data set's colours.
+    pub pca: Option<PcaNoise>,
+    /// Part of the images that loses its colours, 0 to 1.
+    pub grayscale: f32,
+    /// Gaussian blur of some images.
+    pub blur: Option<Blur>,
+    /// A rectangle of the mean colour in some images.
+    pub erase: Option<Erase>,
     /// Side of a square that gets the mean colour, in pixels.
     pub cutout: usize,
 }
@@ -85,6 +111,55 @@ impl Augment {
         self
     }
 
+    /// Rotates, shears, stretches and scales.
+    #[must_use]
+    pub fn affine(mut self, affine: Affine) -> Self {
+        self.affine = Some(affine);
+        self
+    }
+
+    /// One of 14 changes at random strength for each image (TrivialAugment).
+    #[must_use]
+    pub fn trivial(mut self) -> Self {
+        self.trivial = true;
+        self
+    }
+
+    /// Changes brightness, contrast, saturation and hue.
+    #[must_use]
+    pub fn colour(mut self, colour: ColourJitter) -> Self {
+        self.colour = Some(colour);
+        self
+    }
+
+    /// Adds noise along the principal components of the data set's colours.
+    #[must_use]
+    pub fn pca(mut self, pca: PcaNoise) -> Self {
+        self.pca = Some(pca);
+        self
+    }
+
+    /// Takes the colours from this part of the images (luma of ITU-R 601 in all channels).
+    #[must_use]
+    pub fn grayscale(mut self, probability: f32) -> Self {
+        self.grayscale = probability;
+        self
+    }
+
+    /// Blurs some images.
+    #[must_use]
+    pub fn blur(mut self, blur: Blur) -> Self {
+        self.blur = Some(blur);
+        self
+    }
+
+    /// Gives a rectangle of some images the mean colour.
+    #[must_use]
+    pub fn erase(mut self, erase: Erase) -> Self {
+        self.erase = Some(erase);
+        self
+    }
+
     /// Gives one square of `size` pixels a side the mean colour, so that it is 0 (within half a step of 1/255) after
     /// normalisation. The square lies wholly within the image and always hides `size * size` pixels, as in cifar10-fast; in
     /// DeVries and Taylor, arXiv:1708.04552, only its centre does. A larger `size` than the image hides all of it.
@@ -98,6 +173,21 @@ impl Augment {
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::none()
+    }
+
+    /// The name of the first setting with a number out of its range, if there is one.
+    #[must_use]
+    pub fn wrong_setting(&self) -> Option<&'static str> {
+        let settings = [
+            ("view", self.view.is_none_or(|view| view.is_valid())),
+            ("affine", self.affine.is_none_or(|affine| affine.is_valid())),
+            ("colour", self.colour.is_none_or(|colour| colour.is_valid())),
+            ("pca", self.pca.is_none_or(|pca| pca.is_valid())),
+            ("grayscale", (0.0..=1.0).contains(&self.grayscale)),
+            ("blur", self.blur.is_none_or(|blur| blur.is_valid())),
+            ("erase", self.erase.is_none_or(|erase| erase.is_valid())),
+        ];
+        settings.into_iter().find(|(_, valid)| !valid).map(|(name, _)| name)
     }
 
     /// Writes the changed `sample` to `out`, of shape `[height, width, channels]`; `room` is memory that a caller keeps from
@@ -148,6 +238,31 @@ impl Augment {
             scratch.clear();
             scratch.extend_from_slice(out);
             shift(scratch, geometry, dy, dx, fill, out);
+        }
+        if let Some(affine) = &self.affine {
+            let map = affine.draw(rng);
+            let scratch = &mut room.scratch;
+            scratch.clear();
+            scratch.extend_from_slice(out);
+            affine::warp(scratch, geometry, map, out);
+        }
+        if self.trivial {
+            trivial::apply(geometry, rng, &mut room.scratch, out);
+        }
+        if let Some(colour) = &self.colour {
+            colour.apply(channels, rng, out);
+        }
+        if let Some(pca) = &self.pca {
+            pca.apply(channels, rng, out);
+        }
+        if self.grayscale > 0.0 && rng.chance(self.grayscale) {
+            colour::saturate(out, channels, 0.0);
+        }
+        if let Some(blur) = &self.blur {
+            blur.apply(geometry, rng, &mut room.scratch, out);
+        }
+        if let Some(erase) = &self.erase {
+            erase.apply(geometry, rng, out);
         }
         if self.cutout > 0 {
             let (h, w) = (self.cutout.min(height), self.cutout.min(width));

@@ -100,6 +100,28 @@ impl View {
     /// torchvision's `RandomResizedCrop` as it is.
     pub const RANDOM_RESIZED: View = View::RandomResized { area: [0.08, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] };
 
+    /// The views of ten-crop evaluation (Krizhevsky et al., 2012): four corners and the middle of the image whose shorter side
+    /// is `shorter` pixels (0 for 8/7 of the network's), and all of them mirrored. Average the scores:
+    /// [`crate::train::evaluate_views`].
+    #[must_use]
+    pub fn ten_crop(shorter: usize) -> Vec<View> {
+        let places = [Place::TopLeft, Place::TopRight, Place::BottomLeft, Place::BottomRight, Place::Centre];
+        let crop = |mirror| places.map(|place| View::Crop { shorter, place, mirror });
+        [crop(false), crop(true)].concat()
+    }
+
+    /// The middle of the image and its mirror image.
+    #[must_use]
+    pub fn with_mirror(shorter: usize) -> Vec<View> {
+        [false, true].map(|mirror| View::Crop { shorter, place: Place::Centre, mirror }).to_vec()
+    }
+
+    /// The middle of the image at several sizes, each with its mirror image; `shorter` are lengths of the shorter side.
+    #[must_use]
+    pub fn multi_scale(shorter: &[usize]) -> Vec<View> {
+        shorter.iter().flat_map(|&shorter| View::with_mirror(shorter)).collect()
+    }
+
     /// Whether all numbers are in their ranges.
     #[must_use]
     pub fn is_valid(&self) -> bool {

@@ -11,6 +11,8 @@ pub mod folder;
 pub mod idx;
 pub mod list;
 pub mod open;
+pub mod record;
+pub mod stats;
 mod store;
 
 pub use error::DataError;

@@ -1,4 +1,5 @@
-//! Data sets from folders and from embedded bytes. The only place of this crate that opens data files.
+//! Data sets from folders and from embedded bytes. With [`super::folder`] and [`super::record`], the only place of this crate
+//! that opens data files.
 //!
 //! Each opener takes the folder of the files or the folder above it, under the names that the official archives and
 //! common tools use, packed or plain.
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::cifar::{self, Records};
 use super::idx;
-use super::{DataError, Dataset, Splits};
+use super::{DataError, Dataset, Splits, folder, record};
 use wgrad_datasets::FASHION_MNIST_CLASSES;
 
 /// Largest data file read, in bytes; a larger one is refused before anything is allocated for it.
@@ -44,6 +45,18 @@ pub fn default_folder(name: &str, cache: &Path) -> PathBuf {
 /// A file that is missing, truncated or damaged.
 pub fn cifar10(folder: &Path) -> Result<Splits, DataError> {
     cifar10_of(folder, CIFAR10_RECORDS)
+}
+
+/// A set of image files or record files, whichever `path` is: a folder with `train` and `val` in it ([`folder::open`]), or the
+/// name that was given to `cargo xtask data pack` ([`record::open_splits`]).
+///
+/// # Errors
+/// As those two.
+pub fn images(path: &Path, size: usize) -> Result<Splits, DataError> {
+    match path.is_dir() {
+        true => folder::open(path, size),
+        false => record::open_splits(path, size, record::Access::default()),
+    }
 }
 
 fn cifar10_of(folder: &Path, records: usize) -> Result<Splits, DataError> {

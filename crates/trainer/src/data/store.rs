@@ -38,6 +38,12 @@ pub trait ImageStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// A file that cannot be read or is damaged; an index past the end.
     fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>, DataError>;
+
+    /// A number that differs where any image or label differs, if there is one to be had without reading all of them: what a
+    /// checkpoint keeps to notice other data.
+    fn fingerprint(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// Where the pixels of a data set are.

@@ -102,6 +102,8 @@ impl Maker {
             batch.indices.push(index);
         }
         batch.valid = batch.labels.len();
+        batch.partner_labels.clear();
+        batch.share = 0;
         for _ in batch.valid..size {
             match &self.dataset.images {
                 Pixels::Memory(_) => pack(self.dataset.image(0), self.geometry.channels, &mut batch.images),
@@ -113,6 +115,9 @@ impl Maker {
             }
             batch.labels.push(NO_LABEL);
             batch.indices.push(0);
+        }
+        if let Some(mix) = self.options.mix {
+            mix.apply(self.geometry, self.options.seed, &mut batch);
         }
         Ok(batch)
     }

@@ -9,6 +9,7 @@ mod batch;
 mod error;
 mod faults;
 mod maker;
+mod mix;
 mod options;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use threads::Running;
 pub use batch::{Batch, Cursor};
 pub use error::LoaderError;
 pub use faults::Fault;
+pub use mix::Mix;
 pub use options::{BAD_IMAGE_SHARE, Custom, LastBatch, LoaderOptions, OnBadImage};
 pub use wgrad_layers::losses::NO_LABEL;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{LoaderError, at_most};
+use super::{LoaderError, Mix, at_most};
 use crate::augment::Augment;
 use crate::data::Geometry;
 use wgrad_tensor::philox::Stream;
@@ -63,6 +63,8 @@ pub struct LoaderOptions {
     pub last: LastBatch,
     /// Changes of each image.
     pub augment: Augment,
+    /// Mixing the images of a batch with each other, after all other changes.
+    pub mix: Option<Mix>,
     /// What becomes of an image that cannot be read; each is named in [`Loader::faults`](super::Loader::faults).
     pub on_bad_image: OnBadImage,
     /// Part of the images that may be unreadable, rounded up to a whole number of them; more are an error.
@@ -83,6 +85,7 @@ impl LoaderOptions {
             shuffle: true,
             last: LastBatch::Drop,
             augment: Augment::none(),
+            mix: None,
             on_bad_image: OnBadImage::Replace,
             bad_image_share: BAD_IMAGE_SHARE,
             custom: None,
@@ -104,6 +107,13 @@ impl LoaderOptions {
         self
     }
 
+    /// With the images of a batch mixed.
+    #[must_use]
+    pub fn mix(mut self, mix: Mix) -> Self {
+        self.mix = Some(mix);
+        self
+    }
+
     /// With this number of prefetch threads.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
@@ -114,10 +124,17 @@ impl LoaderOptions {
     /// Whether every number is in its range, whatever the data set.
     ///
     /// # Errors
-    /// A batch of 0 images, more threads or batches ahead than any machine has use for.
+    /// A batch of 0 images, more threads or batches ahead than any machine has use for, a number of the augmentation out of its
+    /// range.
     pub fn check(&self) -> Result<(), LoaderError> {
         if self.batch_size == 0 {
             return Err(LoaderError::EmptyBatch);
+        }
+        let mix = self.mix.is_some_and(|mix| !mix.is_valid()).then_some("mix");
+        let share = !(0.0..=1.0).contains(&self.bad_image_share);
+        let wrong = self.augment.wrong_setting().or(mix).or(share.then_some("bad image share"));
+        if let Some(name) = wrong {
+            return Err(LoaderError::Setting { name, got: format!("{self:?}") });
         }
         at_most("prefetch threads", MAX_THREADS, self.threads as u64)?;
         at_most("batches in the queue", MAX_QUEUE, self.queue as u64)
@@ -134,6 +151,7 @@ impl fmt::Debug for LoaderOptions {
             .field("shuffle", &self.shuffle)
             .field("last", &self.last)
             .field("augment", &self.augment)
+            .field("mix", &self.mix)
             .field("on_bad_image", &self.on_bad_image)
             .field("bad_image_share", &self.bad_image_share)
             .field("custom", &self.custom.is_some())
