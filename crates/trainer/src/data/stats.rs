@@ -89,9 +89,8 @@ fn eigen(mut m: [[f64; 3]; 3]) -> ([f64; 3], [[f64; 3]; 3]) {
             let t = theta.signum() / (theta.abs() + (theta * theta + 1.0).sqrt());
             let c = 1.0 / (t * t + 1.0).sqrt();
             let s = t * c;
-            for k in 0..3 {
-                let (a, b) = (m[k][p], m[k][q]);
-                (m[k][p], m[k][q]) = (c * a - s * b, s * a + c * b);
+            for row in &mut m {
+                (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);
             }
             for k in 0..3 {
                 let (a, b) = (m[p][k], m[q][k]);

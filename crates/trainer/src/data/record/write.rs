@@ -152,7 +152,12 @@ pub fn write_file<E: From<DataError>>(
     if path.symlink_metadata().is_ok() {
         return Err(failed(io::Error::from(io::ErrorKind::AlreadyExists)));
     }
-    let file = tempfile::Builder::new().prefix(".packing-").tempfile_in(folder).map_err(failed)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".packing-");
+    // A temporary file is its owner's alone; a data set is for whoever the system's mask lets.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let file = builder.tempfile_in(folder).map_err(failed)?;
     let mut writer = Writer::new(file.as_file(), meta).map_err(failed)?;
     fill(&mut writer)?;
     writer.finish().map_err(failed)?;
