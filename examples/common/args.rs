@@ -64,6 +64,9 @@ pub(crate) struct Args {
     /// Checkpoint or model file of the same network to start from [default: fresh weights]
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
+    /// Write the first images as the network gets them to this PNG before training begins
+    #[arg(long, value_name = "FILE")]
+    pub(crate) preview: Option<PathBuf>,
     /// New or empty folder for the results [default: a fresh one in runs/]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
@@ -128,6 +131,10 @@ impl Args {
             .started(self.started);
         let trainer = match &self.weights {
             Some(path) => trainer.weights(path),
+            None => trainer,
+        };
+        let trainer = match &self.preview {
+            Some(path) => trainer.preview(path),
             None => trainer,
         };
         Ok(trainer.run()?)

@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod data;
 mod download;
+mod images;
 mod run;
 mod setting;
 mod setup;
@@ -56,11 +57,14 @@ enum Command {
     Bench(bench::Args),
     /// Time the algorithms of a model's operations and keep the fastest in a table
     Tune(tune::Args),
-    /// Put a data set in place: cifar10, cifar100, mnist or fashion-mnist
+    /// Put a data set in place: cifar10, cifar100, mnist or fashion-mnist; or pack, measure or check images of your own
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Data {
+        #[command(subcommand)]
+        images: Option<images::Images>,
         /// Which one
-        #[arg(value_parser = data::names())]
-        name: String,
+        #[arg(value_parser = data::names(), required = true)]
+        name: Option<String>,
         /// Take the files from this local copy (unpacked, or with the archive) instead of downloading them
         #[arg(long, value_name = "FOLDER")]
         from: Option<PathBuf>,
@@ -81,7 +85,8 @@ fn main() -> ExitCode {
         Command::Devices => run::example("devices", &[]),
         Command::Bench(args) => bench::bench(&args),
         Command::Tune(args) => tune::tune(&args),
-        Command::Data { name, from, to } => data::data(&name, from.as_deref(), to.as_deref()),
+        Command::Data { images: Some(command), .. } => images::images(&command),
+        Command::Data { name, from, to, .. } => data::data(&name.unwrap_or_default(), from.as_deref(), to.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -17,6 +17,8 @@ pub mod purpose {
     pub const INIT: u32 = 3;
     /// Dropout masks.
     pub const DROPOUT: u32 = 4;
+    /// Mixing the images of a batch: `a` is the epoch, `b` the step in it.
+    pub const MIX: u32 = 6;
     /// Stochastic rounding; see [`crate::precision::rounding_words`].
     pub const ROUND: u32 = 5;
 }

@@ -19,17 +19,19 @@ pub mod tuning;
 pub mod update;
 pub mod weights;
 
-pub use augment::{Augment, Border};
+pub use augment::{Augment, Border, View};
 pub use checkpoint::{Checkpoint, CheckpointError, Meta};
-pub use data::{DataError, Dataset, Geometry, Splits};
+pub use data::{DataError, Dataset, Geometry, Pixels, Splits};
 pub use error::TrainError;
-pub use loader::{Batch, Cursor, Custom, Epoch, LastBatch, Loader, LoaderError, LoaderOptions, NO_LABEL};
+pub use loader::{
+    Batch, Cursor, Custom, Epoch, Fault, LastBatch, Loader, LoaderError, LoaderOptions, Mix, NO_LABEL, OnBadImage,
+};
 pub use metrics::{EpochRecord, Progress, ResultLine, RunLog, StepRecord};
 pub use pattern::Pattern;
 pub use precision::Precision;
 pub use schedule::{Schedule, ScheduleError};
 pub use step::{Decay, EvalResult, EvalStep, SgdConfig, StepOptions, StepResult, TrainStep};
-pub use train::{Evaluation, Output, Report, Show, Trained, Trainer, evaluate};
+pub use train::{Evaluation, Output, Report, Show, Trained, Trainer, evaluate, evaluate_views};
 pub use tuning::{TuningError, TuningFile};
 pub use update::{GroupRule, Optimizer, UpdateConfig};
 pub use weights::{LoadOptions, LoadReport, NameMap, Weights, WeightsError};

@@ -199,7 +199,7 @@ impl StepOptions {
         let mut own_groups: Vec<ParamGroup<'_>> = groups.iter().map(empty).collect();
         for (id, group) in places {
             let Some(decl) = data.param(id) else { continue };
-            let weight = scope.weight(&decl.name, decl.shape, decl.init);
+            let weight = scope.parameter(decl.clone());
             own_groups[group].members.push((weight, own.accumulated(weight, group)));
         }
         let scaled = self.precision.loss_scale.map(|rule| own.loss_scale(rule)).transpose().map_err(usage)?;
@@ -284,7 +284,7 @@ impl TrainStep {
         graph.output("correct", logits.top_k_correct(labels, 1));
         let (update, precision) = (&options.update, options.precision);
         let named =
-            |weight: Value<'_>| graph.data().param(weight.id()).map(|decl| decl.name.clone()).unwrap_or_default();
+            |weight: Value<'_>| graph.data().param(weight.id()).map(|decl| decl.whole_name().to_string()).unwrap_or_default();
         let all: Vec<(String, Value<'_>)> = weights(&graph).into_iter().map(|weight| (named(weight), weight)).collect();
         if let Some(pattern) = update.idle(all.iter().map(|(name, _)| name.as_str())).filter(|_| !all.is_empty()) {
             let known: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).take(8).collect();

@@ -215,7 +215,7 @@ fn a_model_for_other_data_is_refused() {
     let mut colour = splits();
     for set in [&mut colour.train, &mut colour.test] {
         set.channels = 3;
-        set.images = set.images.iter().flat_map(|&v| [v; 3]).collect();
+        set.images = set.images.in_memory().iter().flat_map(|&v| [v; 3]).collect::<Vec<u8>>().into();
     }
     let trainer = Trainer::new(net(), colour).device(device).batch_size(20).output(Output::Nowhere);
     let error = trainer.show(Show::Nothing).run().expect_err("one channel").to_string();

@@ -6,6 +6,7 @@
 mod accuracy;
 mod compare;
 mod conv;
+mod data;
 mod gemm;
 mod inference;
 mod item;
@@ -85,6 +86,8 @@ enum What {
     Nets(NetArgs),
     /// The adapter's own peak rates: multiply-adds and copies
     Peaks,
+    /// Images a second from folders and record files, without a device
+    Data(data::DataArgs),
     /// A report about this adapter to paste into an issue; about a minute on two cores without a GPU
     Report,
 }
@@ -156,6 +159,9 @@ fn chosen<'a>(items: &'a [Item], filter: Option<&str>) -> Result<Vec<&'a Item>> 
 
 /// Runs one benchmark.
 pub(crate) fn bench(args: &Args) -> Result<()> {
+    if let What::Data(data) = &args.what {
+        return data::run(data, args.batch.map_or(64, |batch| batch as usize));
+    }
     let baseline = args.output.prepare()?;
     let options = DeviceOptions { adapter: args.adapter.clone(), tier: args.tier, ..DeviceOptions::default() };
     let device = Device::open(&options)?;
@@ -185,7 +191,7 @@ pub(crate) fn bench(args: &Args) -> Result<()> {
         What::Conv { filter } => bench.items(&conv::items(&target, batch.unwrap_or(32))?, filter.as_deref())?,
         What::Ops { filter } => bench.items(&ops::items(&target), filter.as_deref())?,
         What::Nets(args) => nets::run(&bench, &options, batch, args),
-        What::Accuracy { .. } => Vec::new(), // Came and went above: it measures no peaks.
+        What::Accuracy { .. } | What::Data(_) => Vec::new(), // Came and went above: they measure no peaks.
         What::Report => report::run(&bench, &options)?,
         What::Peaks => {
             let rows = peaks.rows(&bench.row());

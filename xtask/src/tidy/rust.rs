@@ -110,9 +110,12 @@ pub(super) const NO_ENVIRONMENT: Rule = Rule {
 };
 
 /// The parsers, which get bytes.
-const PARSERS_PATHS: [&str; 4] = [
+const PARSERS_PATHS: [&str; 7] = [
     "crates/trainer/src/data/cifar.rs",
     "crates/trainer/src/data/idx.rs",
+    "crates/trainer/src/data/decode.rs",
+    "crates/trainer/src/data/list.rs",
+    "crates/trainer/src/data/record/parse.rs",
     "crates/trainer/src/checkpoint/parse.rs",
     "crates/tensor/src/tune/table.rs",
 ];

@@ -207,6 +207,12 @@ impl<'g> Scope<'g> {
         self.declare(name, shape.into(), ParamKind::Weight, init)
     }
 
+    /// A parameter as another graph declares it, by its full name.
+    #[track_caller]
+    pub fn parameter(&self, decl: ParamDecl) -> Value<'g> {
+        self.declare_rows(decl.name, decl.shape, decl.kind, decl.init, decl.rows)
+    }
+
     /// A learned parameter in blocks of rows (dimension 0), each small enough for a binding
     /// ([`Graph::set_largest_parameter`]); one block where the whole is. Together they start with the numbers that the whole
     /// would start with, and the parameter store reads and writes them as one tensor called `name`.

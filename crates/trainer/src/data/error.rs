@@ -137,4 +137,52 @@ pub enum DataError {
         /// The size stated, in bytes (`u64::MAX` where it does not fit).
         got: u64,
     },
+    /// The folders, names or labels of a set of image files are not what they have to be.
+    #[error("{origin}: wanted {wanted}, got {got}")]
+    Layout {
+        /// The folder, list or record file.
+        origin: String,
+        /// What would have been right.
+        wanted: &'static str,
+        /// What is there.
+        got: String,
+    },
+    /// The bytes are not an image that can be read as a whole. A part of an image is never taken for one.
+    #[error("{origin}: wanted a whole JPEG, PNG, BMP, GIF, WebP or PNM image, got {message}; mend or remove the file")]
+    Undecodable {
+        /// The file, or the record of a file.
+        origin: String,
+        /// What the decoder said.
+        message: String,
+    },
+    /// The image states more pixels than are accepted. Nothing was allocated for it.
+    #[error("{origin}: wanted at most {limit} pixels, got {width}x{height}; make the image smaller")]
+    TooManyPixels {
+        /// The file, or the record of a file.
+        origin: String,
+        /// Columns stated.
+        width: u64,
+        /// Rows stated.
+        height: u64,
+        /// The largest number of pixels accepted.
+        limit: u64,
+    },
+    /// The file was written by a newer version of this crate.
+    #[error("{origin}: wanted format version {known} or older, got {got}; update wgrad, or pack the folder again")]
+    Version {
+        /// Where.
+        origin: String,
+        /// The newest version known here.
+        known: u32,
+        /// The version stated.
+        got: u32,
+    },
+    /// The file cannot be written.
+    #[error("{path}: cannot be written: {source}; check the path, its permissions and the free space", path = .path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }

@@ -1,19 +1,26 @@
-//! Labelled images in memory, and the parsers and openers that fill them.
+//! Labelled images in memory or in files, and the parsers and openers that fill them.
 //!
-//! Parsers ([`cifar`], [`idx`]) take bytes and give arrays; only [`open`] touches files. So every parser can be tested,
-//! fuzzed and fed from embedded bytes alike.
+//! Parsers ([`cifar`], [`idx`], [`decode`], [`list`], [`record`]'s) take bytes and give arrays; only [`open`], [`folder`] and
+//! [`record::open`] touch files. So every parser can be tested, fuzzed and fed from embedded bytes alike.
 
 pub mod cifar;
+pub mod decode;
 pub mod embedded;
 mod error;
+pub mod folder;
 pub mod idx;
+pub mod list;
 pub mod open;
+pub mod record;
+pub mod stats;
+mod store;
 
 pub use error::DataError;
+pub use store::{ImageStore, Picture, Pixels, escaped};
 
 use wgrad_tensor::TensorDesc;
 
-/// Labelled images of one size, all in memory.
+/// Labelled images: of one size and in memory, or of any size and in files.
 ///
 /// Plain data: fields may be changed freely (a different `mean`, fewer classes); [`Dataset::check`] says whether they still
 /// agree, and the loader asks it once.
@@ -21,15 +28,15 @@ use wgrad_tensor::TensorDesc;
 pub struct Dataset {
     /// Short name, as commands take it: `cifar10`.
     pub name: String,
-    /// Pixels, shape `[len, height, width, channels]`, 0 to 255.
-    pub images: Vec<u8>,
+    /// Pixels in memory, shape `[len, height, width, channels]`, 0 to 255; or what reads them from files.
+    pub images: Pixels,
     /// Class of each image, below `class_names.len()`.
     pub labels: Vec<u32>,
     /// Colours per pixel: 1 (grey) or 3 (RGB).
     pub channels: usize,
-    /// Rows of an image, in pixels.
+    /// Rows of an image as a network gets it, in pixels. Images in files have sizes of their own.
     pub height: usize,
-    /// Columns of an image, in pixels.
+    /// Columns of an image as a network gets it, in pixels.
     pub width: usize,
     /// Name of each class.
     pub class_names: Vec<String>,
@@ -100,14 +107,17 @@ impl Dataset {
         TensorDesc::f32([n, self.channels, self.height, self.width])
     }
 
-    /// The pixels of image `i`, shape `[height, width, channels]`.
+    /// The pixels of image `i` of a set in memory, shape `[height, width, channels]`; none of a set in files.
     ///
     /// # Panics
     /// If `i >= len()`, as slice indexing does.
     #[must_use]
     pub fn image(&self, i: usize) -> &[u8] {
         let n = self.image_bytes();
-        &self.images[i * n..(i + 1) * n]
+        match &self.images {
+            Pixels::Memory(images) => &images[i * n..(i + 1) * n],
+            Pixels::Stored(_) => &[],
+        }
     }
 
     /// Size and mean colour of the images.
@@ -126,25 +136,29 @@ impl Dataset {
     #[must_use]
     pub fn take(mut self, n: usize) -> Self {
         let n = n.min(self.len());
-        self.images.truncate(n * self.image_bytes());
+        let bytes = n * self.image_bytes();
+        if let Pixels::Memory(images) = &mut self.images {
+            images.truncate(bytes);
+        }
         self.labels.truncate(n);
         self
     }
 
-    /// Mean and standard deviation of each channel as measured over all images, in units where pixels run from 0 to 1;
-    /// grey repeats its one value. Zeros for an empty set.
+    /// Mean and standard deviation of each channel as measured over all images in memory, in units where pixels run from 0
+    /// to 1; grey repeats its one value. Zeros for an empty set and for one in files.
     #[must_use]
     pub fn channel_stats(&self) -> ([f32; 3], [f32; 3]) {
         let channels = self.channels.clamp(1, 3);
         // Whole-number sums: exact, so the result does not hang on the order of addition.
         let (mut sum, mut square) = ([0u64; 3], [0u64; 3]);
-        for pixel in self.images.chunks_exact(channels) {
+        let images = self.images.in_memory();
+        for pixel in images.chunks_exact(channels) {
             for (c, &v) in pixel.iter().enumerate() {
                 sum[c] += u64::from(v);
                 square[c] += u64::from(v) * u64::from(v);
             }
         }
-        let n = (self.images.len() / channels).max(1) as f64;
+        let n = (images.len() / channels).max(1) as f64;
         let (mut mean, mut std) = ([0.0; 3], [0.0; 3]);
         for c in 0..3 {
             let from = c.min(channels - 1);
@@ -180,19 +194,41 @@ impl Dataset {
                 return Err(DataError::Empty { origin: origin(), what });
             }
         }
+        match &self.images {
+            Pixels::Memory(images) => self.check_bytes(images.len() as u64)?,
+            Pixels::Stored(store) => self.check_store(&**store)?,
+        }
+        check_labels(&self.labels, self.classes() as u32, &origin())
+    }
+}
+
+impl Dataset {
+    fn check_bytes(&self, got: u64) -> Result<(), DataError> {
         // The fields are anyone's to set: a product that wraps around could match by chance, one that saturates cannot.
         let wanted = [self.height, self.width, self.channels]
             .iter()
             .fold(self.len() as u64, |n, &by| n.saturating_mul(by as u64));
-        if self.images.len() as u64 != wanted {
-            return Err(DataError::Mismatch {
-                origin: origin(),
-                what: "bytes of pixels",
-                wanted,
-                got: self.images.len() as u64,
-            });
+        if got == wanted {
+            return Ok(());
         }
-        check_labels(&self.labels, self.classes() as u32, &origin())
+        Err(DataError::Mismatch { origin: format!("data set {}", self.name), what: "bytes of pixels", wanted, got })
+    }
+
+    /// Files give RGB, and [`Dataset::take`] leaves more of them than labels.
+    fn check_store(&self, store: &dyn ImageStore) -> Result<(), DataError> {
+        let numbers = [
+            ("channels, as files give them,", 3, self.channels, self.channels == 3),
+            ("images for as many labels, that is", self.len(), store.count(), store.count() >= self.len()),
+        ];
+        match numbers.into_iter().find(|(.., right)| !right) {
+            None => Ok(()),
+            Some((what, wanted, got, _)) => Err(DataError::Mismatch {
+                origin: format!("data set {}", self.name),
+                what,
+                wanted: wanted as u64,
+                got: got as u64,
+            }),
+        }
     }
 }
 
@@ -211,7 +247,7 @@ mod tests {
     fn tiny() -> Dataset {
         Dataset {
             name: "tiny".into(),
-            images: vec![0, 10, 20, 255, 10, 40, 0, 10, 20, 255, 10, 40],
+            images: vec![0, 10, 20, 255, 10, 40, 0, 10, 20, 255, 10, 40].into(),
             labels: vec![0, 1],
             channels: 3,
             height: 1,
@@ -253,10 +289,10 @@ mod tests {
         };
         says(Dataset { channels: 2, ..tiny() }, "channels");
         says(Dataset { height: 0, ..tiny() }, "row of pixels");
-        says(Dataset { labels: vec![], images: vec![], ..tiny() }, "at least one image");
+        says(Dataset { labels: vec![], images: vec![].into(), ..tiny() }, "at least one image");
         says(Dataset { class_names: vec![], ..tiny() }, "class");
         says(Dataset { height: usize::MAX, width: usize::MAX, ..tiny() }, "bytes of pixels 18446744073709551615");
-        says(Dataset { images: vec![0; 11], ..tiny() }, "wanted bytes of pixels 12, got 11");
+        says(Dataset { images: vec![0; 11].into(), ..tiny() }, "wanted bytes of pixels 12, got 11");
         says(Dataset { labels: vec![0, 2], ..tiny() }, "record 1 has label 2, wanted one below 2");
     }
 }

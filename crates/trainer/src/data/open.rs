@@ -1,4 +1,5 @@
-//! Data sets from folders and from embedded bytes. The only place of this crate that opens data files.
+//! Data sets from folders and from embedded bytes. With [`super::folder`] and [`super::record`], the only place of this crate
+//! that opens data files.
 //!
 //! Each opener takes the folder of the files or the folder above it, under the names that the official archives and
 //! common tools use, packed or plain.
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::cifar::{self, Records};
 use super::idx;
-use super::{DataError, Dataset, Splits};
+use super::{DataError, Dataset, Splits, folder, record};
 use wgrad_datasets::FASHION_MNIST_CLASSES;
 
 /// Largest data file read, in bytes; a larger one is refused before anything is allocated for it.
@@ -46,6 +47,18 @@ pub fn cifar10(folder: &Path) -> Result<Splits, DataError> {
     cifar10_of(folder, CIFAR10_RECORDS)
 }
 
+/// A set of image files or record files, whichever `path` is: a folder with `train` and `val` in it ([`folder::open`]), or the
+/// name that was given to `cargo xtask data pack` ([`record::open_splits`]).
+///
+/// # Errors
+/// As those two.
+pub fn images(path: &Path, size: usize) -> Result<Splits, DataError> {
+    match path.is_dir() {
+        true => folder::open(path, size),
+        false => record::open_splits(path, size, record::Access::default()),
+    }
+}
+
 fn cifar10_of(folder: &Path, records: usize) -> Result<Splits, DataError> {
     let read = |file: &str| -> Result<Records, DataError> {
         let path = find("cifar10", folder, &["cifar-10-batches-bin"], &[file])?;
@@ -61,7 +74,7 @@ fn cifar10_of(folder: &Path, records: usize) -> Result<Splits, DataError> {
     let test = read("test_batch.bin")?;
     let make = |r: Records| Dataset {
         name: "cifar10".into(),
-        images: r.images,
+        images: r.images.into(),
         labels: r.labels,
         channels: 3,
         height: cifar::SIDE,
@@ -97,7 +110,7 @@ fn cifar100_of(folder: &Path, records: [usize; 2], coarse: bool) -> Result<Split
         exact_length(&bytes, n * cifar::CIFAR100_RECORD_BYTES, origin)?;
         Ok(Dataset {
             name: "cifar100".into(),
-            images: found.images,
+            images: found.images.into(),
             labels: if coarse { found.coarse } else { found.labels },
             channels: 3,
             height: cifar::SIDE,
@@ -215,7 +228,7 @@ fn idx_set(set: &IdxSet, files: [(&[u8], &str); 4]) -> Result<Splits, DataError>
         }
         Ok(Dataset {
             name: set.name.into(),
-            images: found.pixels,
+            images: found.pixels.into(),
             labels: parsed,
             channels: 1,
             height: found.height,

@@ -22,6 +22,30 @@ pub struct Batch {
     pub labels: Vec<u32>,
     /// Index of each image in the data set; 0 for padding.
     pub indices: Vec<u32>,
+    /// With mixing ([`Mix`](super::Mix)): class of the image that each was mixed with. Otherwise none.
+    pub partner_labels: Vec<u32>,
+    /// With mixing: part of each image that is its own, of 65,536. The rest is its partner's.
+    pub share: u32,
     /// How many samples count, from the front; the others are padding.
     pub valid: usize,
+}
+
+impl Batch {
+    /// The target of each image as probabilities, shape `[batch_size, classes]`: with mixing two classes by their shares,
+    /// otherwise one; padding has none. For a loss that takes soft targets.
+    #[must_use]
+    pub fn soft_targets(&self, classes: usize) -> Vec<f32> {
+        let mut targets = vec![0.0; self.labels.len() * classes];
+        let own = if self.partner_labels.is_empty() { 1.0 } else { self.share as f32 / 65_536.0 };
+        for (i, row) in targets.chunks_exact_mut(classes.max(1)).enumerate() {
+            let parts = [(self.labels.get(i), own), (self.partner_labels.get(i), 1.0 - own)];
+            for (label, part) in parts {
+                // `NO_LABEL` is no class, either.
+                if let Some(target) = label.and_then(|&label| row.get_mut(label as usize)) {
+                    *target += part;
+                }
+            }
+        }
+        targets
+    }
 }

@@ -33,6 +33,28 @@ pub enum LoaderError {
     /// The data set does not fit together.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A number of the augmentation is out of the range that its documentation states.
+    #[error("{name}: wanted numbers within the documented ranges, got {got}")]
+    Setting {
+        /// Name of the setting.
+        name: &'static str,
+        /// All options.
+        got: String,
+    },
+    /// More images than are forgiven cannot be read.
+    #[error(
+        "wanted at most {budget} of {len} images that cannot be read, got {count}, the last of them {last}; mend the files, or allow more of them"
+    )]
+    BadImages {
+        /// Bad images so far.
+        count: usize,
+        /// How many are forgiven.
+        budget: usize,
+        /// Images in the data set.
+        len: u32,
+        /// What was wrong with the last one.
+        last: Box<DataError>,
+    },
     /// The code that prepares a sample panicked.
     #[error(
         "preparing a sample panicked: {message} (epoch {epoch}, step {step}, sample {index}); mend the augmentation or take the sample out"

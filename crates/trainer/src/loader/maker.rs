@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::{Batch, Cursor, LastBatch, LoaderError, LoaderOptions, NO_LABEL};
-use crate::data::{Dataset, Geometry};
+use super::faults::Faults;
+use super::{Batch, Cursor, LastBatch, LoaderError, LoaderOptions, NO_LABEL, OnBadImage};
+use crate::augment::{Room, Sample};
+use crate::data::{DataError, Dataset, Geometry, Pixels};
 use wgrad_tensor::philox::{Stream, permutation, purpose};
 
 /// Order of the samples in the epoch that a thread is at.
@@ -26,6 +28,7 @@ pub(super) struct Maker {
     pub(super) options: LoaderOptions,
     pub(super) steps: u32,
     pub(super) pool: Receiver<Batch>,
+    pub(super) faults: Faults,
 }
 
 impl Maker {
@@ -55,16 +58,18 @@ impl Maker {
     pub(super) fn caught(&self, cursor: Cursor, order: &mut Order) -> Result<Batch, LoaderError> {
         let index = Cell::new(0);
         // What a panic can leave half done is the batch and the order, and neither is used after one.
-        catch_unwind(AssertUnwindSafe(|| self.make(cursor, order, &index))).map_err(|panic| LoaderError::Panicked {
-            epoch: cursor.epoch,
-            step: cursor.step,
-            index: index.get(),
-            message: panic_message(&*panic),
+        catch_unwind(AssertUnwindSafe(|| self.make(cursor, order, &index))).unwrap_or_else(|panic| {
+            Err(LoaderError::Panicked {
+                epoch: cursor.epoch,
+                step: cursor.step,
+                index: index.get(),
+                message: panic_message(&*panic),
+            })
         })
     }
 
     /// The batch at `cursor`; `at` tells a panic's catcher which sample it was.
-    fn make(&self, cursor: Cursor, order: &mut Order, at: &Cell<u32>) -> Batch {
+    fn make(&self, cursor: Cursor, order: &mut Order, at: &Cell<u32>) -> Result<Batch, LoaderError> {
         let Cursor { epoch, step } = cursor;
         let (len, size) = (self.dataset.len(), self.options.batch_size);
         if self.options.shuffle && (order.epoch != epoch || order.samples.is_empty()) {
@@ -73,7 +78,7 @@ impl Maker {
         }
         let first = step as usize * size;
         let there = size.min(len - first);
-        let valid = if self.options.last == LastBatch::Pad { there } else { size };
+        let wanted = if self.options.last == LastBatch::Pad { there } else { size };
 
         let mut batch = self.pool.try_recv().unwrap_or_default();
         let pixels = self.geometry.height * self.geometry.width;
@@ -81,36 +86,88 @@ impl Maker {
         batch.images.reserve_exact(size * pixels);
         batch.labels.clear();
         batch.indices.clear();
-        (batch.epoch, batch.step_in_epoch, batch.valid) = (epoch, step, valid);
+        (batch.epoch, batch.step_in_epoch) = (epoch, step);
 
         let mut bytes = vec![0; self.geometry.image_bytes()];
-        let mut scratch = Vec::new();
-        for i in first..first + valid {
+        let mut room = Room::default();
+        for i in first..first + wanted {
             // Only `Wrap` goes past the end, and a data set may be smaller than a batch.
             let i = i % len;
             let index = if self.options.shuffle { order.samples[i] } else { i as u32 };
-            at.set(index);
-            let image = self.dataset.image(index as usize);
-            if self.options.augment.is_none() && self.options.custom.is_none() {
-                pack(image, self.geometry.channels, &mut batch.images);
-            } else {
-                let mut rng = Stream::new(self.options.seed, purpose::AUGMENT, epoch, index);
-                let augment = &self.options.augment;
-                augment.apply(image, self.geometry, &mut rng, &mut scratch, &mut bytes);
-                if let Some(custom) = &self.options.custom {
-                    custom(&mut rng, self.geometry, &mut bytes);
-                }
-                pack(&bytes, self.geometry.channels, &mut batch.images);
-            }
+            let Some(index) = self.good(index, epoch, at, &mut room, &mut bytes)? else {
+                continue;
+            };
+            pack(&bytes, self.geometry.channels, &mut batch.images);
             batch.labels.push(self.dataset.labels[index as usize]);
             batch.indices.push(index);
         }
-        for _ in valid..size {
-            pack(self.dataset.image(0), self.geometry.channels, &mut batch.images);
+        batch.valid = batch.labels.len();
+        batch.partner_labels.clear();
+        batch.share = 0;
+        for _ in batch.valid..size {
+            match &self.dataset.images {
+                Pixels::Memory(_) => pack(self.dataset.image(0), self.geometry.channels, &mut batch.images),
+                // Image 0 of a store would have to be read for it, and may be the one that cannot be.
+                Pixels::Stored(_) => {
+                    let [r, g, b] = self.geometry.mean_colour;
+                    batch.images.extend(std::iter::repeat_n(u32::from_le_bytes([r, g, b, 0]), pixels));
+                }
+            }
             batch.labels.push(NO_LABEL);
             batch.indices.push(0);
         }
-        batch
+        if let Some(mix) = self.options.mix {
+            mix.apply(self.geometry, self.options.seed, &mut batch);
+        }
+        Ok(batch)
+    }
+
+    /// Prepares sample `index`, or what stands in for it, in `bytes`; returns which one it was, none where a bad one is
+    /// skipped. A stand-in is the next image that can be read, so it depends on the files alone.
+    fn good(
+        &self,
+        index: u32,
+        epoch: u32,
+        at: &Cell<u32>,
+        room: &mut Room,
+        bytes: &mut [u8],
+    ) -> Result<Option<u32>, LoaderError> {
+        let len = self.dataset.len() as u32;
+        // The budget ends this long before every image has been tried, unless it is that large.
+        for step in 0..len {
+            let index = (index + step) % len;
+            at.set(index);
+            let Err(error) = self.prepare(index, epoch, room, bytes) else {
+                return Ok(Some(index));
+            };
+            self.faults.add(index, error, &self.options, len)?;
+            if self.options.on_bad_image == OnBadImage::Skip {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+
+    fn prepare(&self, index: u32, epoch: u32, room: &mut Room, bytes: &mut [u8]) -> Result<(), DataError> {
+        let i = index as usize;
+        let mut rng = Stream::new(self.options.seed, purpose::AUGMENT, epoch, index);
+        let augment = &self.options.augment;
+        match &self.dataset.images {
+            Pixels::Memory(_) => {
+                let Geometry { height, width, .. } = self.geometry;
+                let sample = Sample { pixels: self.dataset.image(i), height, width };
+                augment.apply(sample, self.geometry, &mut rng, room, bytes)?;
+            }
+            Pixels::Stored(store) => {
+                let picture = store.picture(i)?;
+                let sample = Sample { pixels: &picture.pixels, height: picture.height, width: picture.width };
+                augment.apply(sample, self.geometry, &mut rng, room, bytes)?;
+            }
+        }
+        if let Some(custom) = &self.options.custom {
+            custom(&mut rng, self.geometry, bytes);
+        }
+        Ok(())
     }
 }
 

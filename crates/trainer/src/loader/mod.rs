@@ -7,7 +7,9 @@
 
 mod batch;
 mod error;
+mod faults;
 mod maker;
+mod mix;
 mod options;
 #[cfg(test)]
 mod tests;
@@ -19,12 +21,15 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, bounded};
 
 use crate::data::Dataset;
+use faults::Faults;
 use maker::{Maker, Order};
 use threads::Running;
 
 pub use batch::{Batch, Cursor};
 pub use error::LoaderError;
-pub use options::{Custom, LastBatch, LoaderOptions};
+pub use faults::Fault;
+pub use mix::Mix;
+pub use options::{BAD_IMAGE_SHARE, Custom, LastBatch, LoaderOptions, OnBadImage};
 pub use wgrad_layers::losses::NO_LABEL;
 
 /// Makes batches of a data set. Threads start with the first batch asked for and end when the loader is dropped.
@@ -73,7 +78,8 @@ impl Loader {
         // Batches in flight: those queued, one being made by each thread, and a few with the consumer.
         let (recycled, pool) = bounded(options.queue + 2 * options.threads + 4);
         let geometry = dataset.geometry();
-        let maker = Maker { dataset, geometry, options: options.clone(), steps: steps as u32, pool };
+        let maker =
+            Maker { dataset, geometry, options: options.clone(), steps: steps as u32, pool, faults: Faults::default() };
         Ok(Self { maker: Arc::new(maker), options, recycled, state: Mutex::default() })
     }
 
@@ -119,6 +125,12 @@ impl Loader {
     pub fn recycle(&self, batch: Batch) {
         // A full pool means more batches were handed in than ever were out: let it go.
         let _ = self.recycled.try_send(batch);
+    }
+
+    /// The images that could not be read so far, by index, each once. They were replaced or skipped.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        self.maker.faults.list()
     }
 
     /// Seconds for which callers have waited for batches so far. Without threads, all of the making counts.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{LoaderError, at_most};
+use super::{LoaderError, Mix, at_most};
 use crate::augment::Augment;
 use crate::data::Geometry;
 use wgrad_tensor::philox::Stream;
@@ -27,6 +27,21 @@ pub enum LastBatch {
     Pad,
 }
 
+/// What becomes of an image that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnBadImage {
+    /// The next image of the data set that can be read stands in for it. The rule for training: batches keep their size.
+    Replace,
+    /// It is left out, and the batch padded as by [`LastBatch::Pad`]. The rule for evaluation: nothing counts twice.
+    Skip,
+    /// It is an error.
+    Fail,
+}
+
+/// Part of the images that may be unreadable where nothing else is said.
+pub const BAD_IMAGE_SHARE: f64 = 0.001;
+
 /// A change of one image by the caller, after [`Augment`]: takes the random stream of this sample, the geometry, and the
 /// pixels of shape `[height, width, channels]`.
 pub type Custom = Arc<dyn Fn(&mut Stream, Geometry, &mut [u8]) + Send + Sync>;
@@ -48,6 +63,12 @@ pub struct LoaderOptions {
     pub last: LastBatch,
     /// Changes of each image.
     pub augment: Augment,
+    /// Mixing the images of a batch with each other, after all other changes.
+    pub mix: Option<Mix>,
+    /// What becomes of an image that cannot be read; each is named in [`Loader::faults`](super::Loader::faults).
+    pub on_bad_image: OnBadImage,
+    /// Part of the images that may be unreadable, rounded up to a whole number of them; more are an error.
+    pub bad_image_share: f64,
     /// A further change by the caller.
     pub custom: Option<Custom>,
 }
@@ -64,6 +85,9 @@ impl LoaderOptions {
             shuffle: true,
             last: LastBatch::Drop,
             augment: Augment::none(),
+            mix: None,
+            on_bad_image: OnBadImage::Replace,
+            bad_image_share: BAD_IMAGE_SHARE,
             custom: None,
         }
     }
@@ -71,13 +95,22 @@ impl LoaderOptions {
     /// For evaluation: in order, the last batch padded, 1 thread, 2 batches ahead, no augmentation.
     #[must_use]
     pub fn eval(batch_size: usize) -> Self {
-        Self { threads: 1, queue: 2, shuffle: false, last: LastBatch::Pad, ..Self::train(batch_size, 0) }
+        let on_bad_image = OnBadImage::Skip;
+        let last = LastBatch::Pad;
+        Self { threads: 1, queue: 2, shuffle: false, last, on_bad_image, ..Self::train(batch_size, 0) }
     }
 
     /// With these changes of each image.
     #[must_use]
     pub fn augment(mut self, augment: Augment) -> Self {
         self.augment = augment;
+        self
+    }
+
+    /// With the images of a batch mixed.
+    #[must_use]
+    pub fn mix(mut self, mix: Mix) -> Self {
+        self.mix = Some(mix);
         self
     }
 
@@ -91,10 +124,17 @@ impl LoaderOptions {
     /// Whether every number is in its range, whatever the data set.
     ///
     /// # Errors
-    /// A batch of 0 images, more threads or batches ahead than any machine has use for.
+    /// A batch of 0 images, more threads or batches ahead than any machine has use for, a number of the augmentation out of its
+    /// range.
     pub fn check(&self) -> Result<(), LoaderError> {
         if self.batch_size == 0 {
             return Err(LoaderError::EmptyBatch);
+        }
+        let mix = self.mix.is_some_and(|mix| !mix.is_valid()).then_some("mix");
+        let share = !(0.0..=1.0).contains(&self.bad_image_share);
+        let wrong = self.augment.wrong_setting().or(mix).or(share.then_some("bad image share"));
+        if let Some(name) = wrong {
+            return Err(LoaderError::Setting { name, got: format!("{self:?}") });
         }
         at_most("prefetch threads", MAX_THREADS, self.threads as u64)?;
         at_most("batches in the queue", MAX_QUEUE, self.queue as u64)
@@ -111,6 +151,9 @@ impl fmt::Debug for LoaderOptions {
             .field("shuffle", &self.shuffle)
             .field("last", &self.last)
             .field("augment", &self.augment)
+            .field("mix", &self.mix)
+            .field("on_bad_image", &self.on_bad_image)
+            .field("bad_image_share", &self.bad_image_share)
             .field("custom", &self.custom.is_some())
             .finish()
     }

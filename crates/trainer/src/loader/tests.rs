@@ -9,7 +9,7 @@ fn dataset(len: usize, channels: usize) -> Arc<Dataset> {
     let n = len * channels * height * width;
     Arc::new(Dataset {
         name: "made".into(),
-        images: (0..n).map(|i| (i * 31 % 251) as u8).collect(),
+        images: (0..n).map(|i| (i * 31 % 251) as u8).collect::<Vec<_>>().into(),
         labels: (0..len as u32).map(|i| i % 7).collect(),
         channels,
         height,

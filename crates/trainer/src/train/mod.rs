@@ -5,15 +5,17 @@ mod finetune;
 mod output;
 mod report;
 mod run;
+mod views;
 
 pub use evaluate::{Evaluation, evaluate};
 pub use output::Output;
 pub use report::{Report, Trained};
+pub use views::evaluate_views;
 
-use crate::augment::Augment;
+use crate::augment::{Augment, View};
 use crate::data::Splits;
 use crate::error::TrainError;
-use crate::loader::{LastBatch, LoaderOptions};
+use crate::loader::{BAD_IMAGE_SHARE, LastBatch, LoaderOptions};
 use crate::precision::Precision;
 use crate::schedule::Schedule;
 use crate::step::{SgdConfig, StepOptions};
@@ -83,6 +85,9 @@ pub struct Trainer {
     update: UpdateConfig,
     label_smoothing: f32,
     augment: Augment,
+    eval_view: Option<View>,
+    bad_image_share: f64,
+    preview: Option<PathBuf>,
     last: LastBatch,
     threads: usize,
     seed: u64,
@@ -142,6 +147,9 @@ impl Trainer {
             update: UpdateConfig::default(),
             label_smoothing: 0.0,
             augment: Augment::none(),
+            eval_view: None,
+            bad_image_share: BAD_IMAGE_SHARE,
+            preview: None,
             last: LastBatch::Drop,
             threads: 2,
             seed: DEFAULT_SEED,
@@ -247,6 +255,28 @@ impl Trainer {
     #[must_use]
     pub fn augment(mut self, augment: Augment) -> Trainer {
         self.augment = augment;
+        self
+    }
+
+    /// Which part of a test image is seen; if not given, all of an image of the data set's size, and the middle of others.
+    #[must_use]
+    pub fn eval_view(mut self, view: View) -> Trainer {
+        self.eval_view = Some(view);
+        self
+    }
+
+    /// Part of the images that may be unreadable, 0.001 if not given: in training the next one stands in for each, in tests it
+    /// is left out. Each is named once.
+    #[must_use]
+    pub fn bad_image_share(mut self, share: f64) -> Trainer {
+        self.bad_image_share = share;
+        self
+    }
+
+    /// Writes the first images of the first epoch, as the network will get them, to this PNG before training begins.
+    #[must_use]
+    pub fn preview(mut self, path: impl Into<PathBuf>) -> Trainer {
+        self.preview = Some(path.into());
         self
     }
 
@@ -402,6 +432,11 @@ impl Trainer {
 
     fn loader_options(&self) -> LoaderOptions {
         let options = LoaderOptions::train(self.batch_size, self.seed).augment(self.augment.clone());
-        LoaderOptions { last: self.last, queue: self.threads.saturating_mul(2).max(4), ..options.threads(self.threads) }
+        LoaderOptions {
+            last: self.last,
+            bad_image_share: self.bad_image_share,
+            queue: self.threads.saturating_mul(2).max(4),
+            ..options.threads(self.threads)
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The loop.
 
 use super::{Evaluation, LAG, Report, Show, Trained, Trainer, evaluate};
+use crate::augment::preview::contact_sheet;
 use crate::checkpoint::{self, Checkpoint, Contents, Meta, write_whole};
 use crate::error::TrainError;
 use crate::loader::{Loader, LoaderOptions};
@@ -8,7 +9,7 @@ use crate::metrics::{EpochRecord, Progress, RunLog, StepRecord, plot};
 use crate::schedule::Schedule;
 use crate::step::{EvalStep, TrainStep};
 use crate::weights::Weights;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,8 +67,13 @@ impl Trainer {
         let options = self.loader_options();
         let settings = self.settings(&device);
         let train_loader = Loader::new(Arc::new(self.data.train), options)?;
-        // One thread feeds an evaluation: it only packs, and must not take the cores from a software adapter.
-        let eval_options = LoaderOptions::eval(eval_batch).threads(self.threads.min(1));
+        if let Some(path) = self.preview.take() {
+            write_preview(&train_loader, path)?;
+        }
+        // One thread feeds an evaluation: it must not take the cores from a software adapter.
+        let mut eval_options = LoaderOptions::eval(eval_batch).threads(self.threads.min(1));
+        eval_options.augment.view = self.eval_view;
+        eval_options.bad_image_share = self.bad_image_share;
         let eval_loader = Loader::new(Arc::new(self.data.test), eval_options)?;
         let folder = self.output.create(&self.name)?;
         let bytes = train.plan().created().0 + eval.plan().created().0 + params.bytes();
@@ -96,6 +102,7 @@ impl Trainer {
             train_s: 0.0,
             records: Vec::new(),
             skipped: 0,
+            faults: HashSet::new(),
             saved: Vec::new(),
         };
         run.welcome(&device, &train_loader, &eval_loader, &settings)?;
@@ -108,6 +115,9 @@ impl Trainer {
             let last = epoch + 1 == self.epochs;
             let due = last || (epoch + 1).is_multiple_of(self.eval_every);
             let evaluation = if due { Some(evaluate(&mut run.eval, &eval_loader, epoch)?) } else { None };
+            for loader in [&train_loader, &eval_loader] {
+                run.tell_faults(loader);
+            }
             run.end_epoch(epoch, &figures, evaluation, last)?;
             test = evaluation.or(test);
         }
@@ -133,6 +143,8 @@ impl Trainer {
             "pretrained": self.pretrained.as_ref().map(|(path, _)| path),
             "weights": self.weights,
             "augment": self.augment,
+            "eval_view": self.eval_view,
+            "bad_image_share": self.bad_image_share,
             "last_batch": self.last,
             "seed": self.seed,
             "adapter": device.info().name,
@@ -144,6 +156,15 @@ impl Trainer {
             "temporary_bytes": self.compile.temporary_bytes,
         })
     }
+}
+
+/// The first images of the first epoch as the network gets them; stops where there are enough for a sheet.
+fn write_preview(loader: &Loader, path: PathBuf) -> Result<(), TrainError> {
+    let enough = 64usize.div_ceil(loader.options().batch_size);
+    let batches = loader.epoch(0).take(enough).collect::<Result<Vec<_>, _>>()?;
+    let set = loader.dataset();
+    let sheet = contact_sheet(&batches, set.channels, set.height, set.width)?;
+    write_whole(&path, &sheet).map_err(|source| TrainError::Write { path, source })
 }
 
 /// A step whose loss has not been read yet.
@@ -218,6 +239,8 @@ struct Run {
     records: Vec<EpochRecord>,
     /// Steps that the loss scale skipped, as last told.
     skipped: u64,
+    /// Messages about bad images that were told.
+    faults: HashSet<String>,
     /// Files that hold the last epoch.
     saved: Vec<&'static str>,
 }
@@ -257,6 +280,16 @@ impl Run {
         }
         self.begun = Instant::now();
         Ok(())
+    }
+
+    /// Names the images that could not be read, each once.
+    fn tell_faults(&mut self, loader: &Loader) {
+        for fault in loader.faults() {
+            if !self.faults.contains(&fault.message) {
+                self.progress.message(&format!("image {} left out: {}", fault.index, fault.message));
+                self.faults.insert(fault.message);
+            }
+        }
     }
 
     /// Trains for one epoch; returns when its last step is done.

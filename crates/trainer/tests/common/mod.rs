@@ -27,7 +27,7 @@ pub(crate) fn quarters(images: usize, seed: u32) -> Dataset {
     }
     Dataset {
         name: "quarters".into(),
-        images: pixels,
+        images: pixels.into(),
         labels,
         channels: 1,
         height: 8,

@@ -1,0 +1,280 @@
+//! Random changes of training images on the CPU, as plain data.
+//!
+//! What happens to an image is a pure function of `(seed, epoch, global sample index)`: the caller hands a [`Stream`] keyed
+//! by these. So neither the number of threads nor a resumed run changes a pixel.
+
+mod affine;
+mod blur;
+mod colour;
+mod erase;
+pub mod preview;
+pub(crate) mod random;
+mod shift;
+mod trivial;
+mod view;
+
+pub use affine::Affine;
+pub use blur::Blur;
+pub use colour::{ColourJitter, PcaNoise};
+pub use erase::Erase;
+pub use view::{Place, Room, Sample, View, shrink};
+
+use crate::data::{DataError, Geometry};
+use shift::{mirror, paint, shift, shift_reflect};
+use wgrad_tensor::philox::Stream;
+
+/// What stands around an image that is padded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Border {
+    /// Black (0), as He et al. and torchvision's `RandomCrop(32, padding=4)` have it.
+    Zero,
+    /// The image mirrored at its edge pixel, which is not repeated (`cba|abcd`, as numpy's and PyTorch's `reflect`).
+    Reflect,
+}
+
+/// Which random changes to make. The default makes none.
+///
+/// They apply in the order of the fields: view, crop, flip, translate, affine, trivial, colour, components, grayscale, blur,
+/// erase, cutout.
+///
+/// ```
+/// use wgrad_trainer::augment::{Augment, Border};
+/// // ResNet-9 in 24 epochs on CIFAR-10 (cifar10-fast): crop, flip, cutout of 8 pixels.
+/// let augment = Augment::none().pad_crop(4, Border::Reflect).flip().cutout(8);
+/// assert!(augment.flip && !augment.is_none());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Augment {
+    /// Which part of an image is seen. If not given, images of the data set's size pass as they are, and of others the middle
+    /// is seen ([`View::CENTRE`]).
+    pub view: Option<View>,
+    /// Pixels of padding on each side, and what stands there, before a crop of the original size at a random place.
+    pub pad_crop: Option<(usize, Border)>,
+    /// Mirror left and right with probability 1/2.
+    pub flip: bool,
+    /// Largest shift in pixels along each axis; what comes in has the mean colour.
+    pub translate: usize,
+    /// Rotation, shear, stretch and scale.
+    pub affine: Option<Affine>,
+    /// One of 14 changes at random strength: TrivialAugment, arXiv:2103.10158.
+    pub trivial: bool,
+    /// Brightness, contrast, saturation, hue.
+    pub colour: Option<ColourJitter>,
+    /// Noise along the principal components of the data set's colours.
+    pub pca: Option<PcaNoise>,
+    /// Part of the images that loses its colours, 0 to 1.
+    pub grayscale: f32,
+    /// Gaussian blur of some images.
+    pub blur: Option<Blur>,
+    /// A rectangle of the mean colour in some images.
+    pub erase: Option<Erase>,
+    /// Side of a square that gets the mean colour, in pixels.
+    pub cutout: usize,
+}
+
+impl Augment {
+    /// No change.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Sees this part of an image.
+    #[must_use]
+    pub fn view(mut self, view: View) -> Self {
+        self.view = Some(view);
+        self
+    }
+
+    /// Pads by `pad` pixels on each side and crops the original size at a random place: each offset of `0..=2 * pad` is
+    /// equally likely, on each axis on its own. With `Border::Reflect`, this is also what airbench calls translation.
+    #[must_use]
+    pub fn pad_crop(mut self, pad: usize, border: Border) -> Self {
+        self.pad_crop = (pad > 0).then_some((pad, border));
+        self
+    }
+
+    /// Mirrors left and right with probability 1/2.
+    #[must_use]
+    pub fn flip(mut self) -> Self {
+        self.flip = true;
+        self
+    }
+
+    /// Shifts by a whole number of pixels of `-max..=max`, on each axis on its own. What comes in has the mean colour, and so
+    /// is 0 after normalisation, like the padding of a convolution (a crop from zero padding brings in black).
+    #[must_use]
+    pub fn translate(mut self, max: usize) -> Self {
+        self.translate = max;
+        self
+    }
+
+    /// Rotates, shears, stretches and scales.
+    #[must_use]
+    pub fn affine(mut self, affine: Affine) -> Self {
+        self.affine = Some(affine);
+        self
+    }
+
+    /// One of 14 changes at random strength for each image (TrivialAugment).
+    #[must_use]
+    pub fn trivial(mut self) -> Self {
+        self.trivial = true;
+        self
+    }
+
+    /// Changes brightness, contrast, saturation and hue.
+    #[must_use]
+    pub fn colour(mut self, colour: ColourJitter) -> Self {
+        self.colour = Some(colour);
+        self
+    }
+
+    /// Adds noise along the principal components of the data set's colours.
+    #[must_use]
+    pub fn pca(mut self, pca: PcaNoise) -> Self {
+        self.pca = Some(pca);
+        self
+    }
+
+    /// Takes the colours from this part of the images (luma of ITU-R 601 in all channels).
+    #[must_use]
+    pub fn grayscale(mut self, probability: f32) -> Self {
+        self.grayscale = probability;
+        self
+    }
+
+    /// Blurs some images.
+    #[must_use]
+    pub fn blur(mut self, blur: Blur) -> Self {
+        self.blur = Some(blur);
+        self
+    }
+
+    /// Gives a rectangle of some images the mean colour.
+    #[must_use]
+    pub fn erase(mut self, erase: Erase) -> Self {
+        self.erase = Some(erase);
+        self
+    }
+
+    /// Gives one square of `size` pixels a side the mean colour, so that it is 0 (within half a step of 1/255) after
+    /// normalisation. The square lies wholly within the image and always hides `size * size` pixels, as in cifar10-fast; in
+    /// DeVries and Taylor, arXiv:1708.04552, only its centre does. A larger `size` than the image hides all of it.
+    #[must_use]
+    pub fn cutout(mut self, size: usize) -> Self {
+        self.cutout = size;
+        self
+    }
+
+    /// Whether images pass unchanged.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::none()
+    }
+
+    /// The name of the first setting with a number out of its range, if there is one.
+    #[must_use]
+    pub fn wrong_setting(&self) -> Option<&'static str> {
+        let settings = [
+            ("view", self.view.is_none_or(|view| view.is_valid())),
+            ("affine", self.affine.is_none_or(|affine| affine.is_valid())),
+            ("colour", self.colour.is_none_or(|colour| colour.is_valid())),
+            ("pca", self.pca.is_none_or(|pca| pca.is_valid())),
+            ("grayscale", (0.0..=1.0).contains(&self.grayscale)),
+            ("blur", self.blur.is_none_or(|blur| blur.is_valid())),
+            ("erase", self.erase.is_none_or(|erase| erase.is_valid())),
+        ];
+        settings.into_iter().find(|(_, valid)| !valid).map(|(name, _)| name)
+    }
+
+    /// Writes the changed `sample` to `out`, of shape `[height, width, channels]`; `room` is memory that a caller keeps from
+    /// one image to the next. The random numbers come from `rng` alone.
+    ///
+    /// # Errors
+    /// A sample whose size and pixels disagree.
+    ///
+    /// # Panics
+    /// If `out` has not `geometry.image_bytes()` bytes, as slice indexing does.
+    pub fn apply(
+        &self,
+        sample: Sample<'_>,
+        geometry: Geometry,
+        rng: &mut Stream,
+        room: &mut Room,
+        out: &mut [u8],
+    ) -> Result<(), DataError> {
+        let Geometry { channels, height, width, .. } = geometry;
+        let fill = &geometry.mean_colour[..channels];
+        let fits = (sample.height, sample.width, sample.pixels.len()) == (height, width, out.len());
+        match (self.view, fits) {
+            (None, true) => out.copy_from_slice(sample.pixels),
+            (view, _) => view::cut(&view.unwrap_or(View::CENTRE), sample, geometry, rng, room, out)?,
+        }
+        if let Some((pad, border)) = self.pad_crop {
+            let pad = pad.min(u32::MAX as usize / 2 - 1);
+            let dy = rng.below(2 * pad as u32 + 1) as isize - pad as isize;
+            let dx = rng.below(2 * pad as u32 + 1) as isize - pad as isize;
+            let staged = &mut room.staged;
+            staged.clear();
+            staged.extend_from_slice(out);
+            match border {
+                Border::Zero => shift(staged, geometry, dy, dx, &[0; 3][..channels], out),
+                Border::Reflect => shift_reflect(staged, geometry, dy, dx, out),
+            }
+        }
+        if self.flip && rng.next_u32() & 1 == 1 {
+            for row in out.chunks_exact_mut(width * channels) {
+                mirror(row, channels);
+            }
+        }
+        if self.translate > 0 {
+            let max = self.translate.min(u32::MAX as usize / 2 - 1);
+            let dy = rng.below(2 * max as u32 + 1) as isize - max as isize;
+            let dx = rng.below(2 * max as u32 + 1) as isize - max as isize;
+            let scratch = &mut room.scratch;
+            scratch.clear();
+            scratch.extend_from_slice(out);
+            shift(scratch, geometry, dy, dx, fill, out);
+        }
+        if let Some(affine) = &self.affine {
+            let map = affine.draw(rng);
+            let scratch = &mut room.scratch;
+            scratch.clear();
+            scratch.extend_from_slice(out);
+            affine::warp(scratch, geometry, map, out);
+        }
+        if self.trivial {
+            trivial::apply(geometry, rng, &mut room.scratch, out);
+        }
+        if let Some(colour) = &self.colour {
+            colour.apply(channels, rng, out);
+        }
+        if let Some(pca) = &self.pca {
+            pca.apply(channels, rng, out);
+        }
+        if self.grayscale > 0.0 && rng.chance(self.grayscale) {
+            colour::saturate(out, channels, 0.0);
+        }
+        if let Some(blur) = &self.blur {
+            blur.apply(geometry, rng, &mut room.scratch, out);
+        }
+        if let Some(erase) = &self.erase {
+            erase.apply(geometry, rng, out);
+        }
+        if self.cutout > 0 {
+            let (h, w) = (self.cutout.min(height), self.cutout.min(width));
+            let y = rng.below((height - h) as u32 + 1) as usize;
+            let x = rng.below((width - w) as u32 + 1) as usize;
+            for row in out.chunks_exact_mut(width * channels).skip(y).take(h) {
+                paint(&mut row[x * channels..(x + w) * channels], fill);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
