@@ -15,6 +15,14 @@ pub fn cross_entropy<'g>(logits: Value<'g>, labels: Value<'g>, label_smoothing: 
     logits.cross_entropy(labels, label_smoothing).mean()
 }
 
+/// The loss of a model in training: `criterion` of its logits, plus that of every auxiliary classifier's times its weight
+/// ([`Scope::auxiliary`](wgrad_tensor::Scope::auxiliary)).
+#[track_caller]
+pub fn with_auxiliary<'g>(logits: Value<'g>, criterion: impl Fn(Value<'g>) -> Value<'g>) -> Value<'g> {
+    let others = logits.graph().auxiliary();
+    others.into_iter().fold(criterion(logits), |loss, (logits, weight)| loss + criterion(logits).scale(weight))
+}
+
 /// Mean squared error over all elements, equal shapes: `mean((x - target)^2)`.
 #[track_caller]
 pub fn mse<'g>(x: Value<'g>, target: Value<'g>) -> Value<'g> {

@@ -4,7 +4,7 @@ use wgrad_layers::losses::{cross_entropy, mse, scores};
 use wgrad_layers::*;
 use wgrad_tensor::graph::GraphData;
 use wgrad_tensor::reference::{self, Tensors};
-use wgrad_tensor::{Graph, Init, Mode, Scope, Shape, TensorDesc, Value};
+use wgrad_tensor::{Graph, Init, Mode, ParamKind, Scope, Shape, TensorDesc, Value};
 
 /// Traces a layer on f32 `shape`; returns the trace and the shape of the result.
 fn trace(layer: &dyn Layer, mode: Mode, shape: impl Into<Shape>) -> (GraphData, Shape) {
@@ -203,18 +203,37 @@ impl Layer for TwoMistakes {
 }
 
 #[test]
-fn adaptive_pools_want_equal_windows() {
+fn adaptive_pools_take_any_image() {
     let shape = |layer: AdaptiveAvgPool2d, h, w| trace(&layer, Mode::Train, [2, 3, h, w]).1;
     assert_eq!(shape(AdaptiveAvgPool2d::new([2, 3]), 4, 9), [2, 3, 2, 3].into());
-    assert_eq!(shape(AdaptiveAvgPool2d::at_most(6), 12, 2), [2, 3, 6, 2].into());
-    let (data, _) = trace(&AdaptiveAvgPool2d::new(6), Mode::Train, [2, 3, 6, 6]);
-    assert!(data.nodes.is_empty(), "nothing to do");
-    for (layer, size) in [(AdaptiveAvgPool2d::at_most(6), 9), (AdaptiveAvgPool2d::new(6), 3)] {
-        let text = mistake(&layer, Mode::Train, [2, 3, size, size]);
-        assert!(text.contains("must divide the image, got [2, 3"), "{text}");
-        assert!(text.contains("layers.rs"), "{text}");
-    }
-    assert!(mistake(&AdaptiveAvgPool2d::new(0), Mode::Train, [2, 3, 4, 4]).contains("must divide"));
+    assert_eq!(shape(AdaptiveAvgPool2d::new(6), 13, 3), [2, 3, 6, 6].into());
+    assert_eq!(shape(AdaptiveAvgPool2d::at_most(6), 13, 2), [2, 3, 6, 2].into());
+    let text = mistake(&AdaptiveAvgPool2d::new(0), Mode::Train, [2, 3, 4, 4]);
+    assert!(text.contains("1 to 32768 rows and columns, got 0 and 0") && text.contains("layers.rs"), "{text}");
+    assert!(mistake(&AdaptiveAvgPool2d::new(2), Mode::Train, [2, 3]).contains("images"));
+}
+
+#[test]
+fn frozen_weights_are_buffers() {
+    let net = (Conv2d::new(3, 4, 3).frozen(true), BatchNorm2d::new(4).scale(false));
+    let (data, _) = trace(&net, Mode::Train, [2, 3, 9, 9]);
+    let learned: Vec<&str> =
+        data.params().filter(|(_, decl)| decl.kind == ParamKind::Weight).map(|(_, decl)| decl.name.as_str()).collect();
+    assert_eq!(learned, ["0.bias", "1.bias"]);
+    assert!(names(&data).contains(&"0.weight") && names(&data).contains(&"1.weight"));
+}
+
+#[test]
+fn separable_blocks_are_two_convolutions() {
+    let block = DepthwiseSeparable::new(6, 10, [3, 5]).stride(2).multiplier(4);
+    let (data, y) = trace(&block, Mode::Train, [2, 6, 9, 9]);
+    assert_eq!(y, [2, 10, 5, 5].into());
+    let shapes: Vec<Shape> =
+        data.params().filter(|(_, decl)| decl.shape.rank() == 4).map(|(_, decl)| decl.shape).collect();
+    assert_eq!(shapes, [[24, 1, 3, 5].into(), [10, 24, 1, 1].into()]);
+    assert_eq!(ops(&data).iter().filter(|op| op.ends_with("activation")).count(), 2);
+    let (data, _) = trace(&block.linear_depthwise(true), Mode::Eval, [2, 6, 9, 9]);
+    assert_eq!(ops(&data).iter().filter(|op| op.ends_with("activation")).count(), 1);
 }
 
 #[test]

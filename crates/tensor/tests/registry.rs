@@ -124,8 +124,9 @@ fn every_operation_has_eight_cases_and_infers_their_shapes() {
 }
 
 /// Operations without a derivative: backward passes that nobody differentiates again, and updates.
-const NOT_DIFFERENTIABLE: [&str; 17] = [
+const NOT_DIFFERENTIABLE: [&str; 19] = [
     "activation.backward",
+    "adaptive_avg_pool2d.backward",
     "avg_pool2d.backward",
     "batch_norm.backward",
     "batch_norm_eval.backward",
@@ -137,6 +138,7 @@ const NOT_DIFFERENTIABLE: [&str; 17] = [
     "global_avg_pool.backward",
     "global_max_pool.backward",
     "count_nonfinite",
+    "local_response_norm.backward",
     "loss_scale",
     "max_pool2d.backward",
     "quantize",

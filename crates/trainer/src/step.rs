@@ -235,7 +235,8 @@ impl TrainStep {
         options.check_store(params)?;
         let graph = Graph::new();
         let (logits, labels, classes) = options.trace(&graph, Mode::Train, model);
-        let loss = losses::cross_entropy(logits, labels, options.label_smoothing);
+        let loss =
+            losses::with_auxiliary(logits, |logits| losses::cross_entropy(logits, labels, options.label_smoothing));
         graph.output("loss", loss);
         graph.output("correct", logits.top_k_correct(labels, 1));
         let lr = graph.feed("lr", TensorDesc::f32(Shape::scalar()));

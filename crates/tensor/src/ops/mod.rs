@@ -69,6 +69,7 @@ macro_rules! ops {
 
 ops! {
     accuracy,
+    adaptive_pool,
     batch_norm,
     batch_norm_backward,
     bias,
@@ -82,6 +83,7 @@ ops! {
     flatten,
     global_pool,
     image,
+    local_response_norm,
     loss_scale,
     matmul,
     pool,
