@@ -30,6 +30,33 @@ pub fn mse<'g>(x: Value<'g>, target: Value<'g>) -> Value<'g> {
     (difference * difference).mean()
 }
 
+/// Binary cross-entropy of logits, mean over all elements: `mean(log(1 + exp(z)) - t z)`, PyTorch's `BCEWithLogitsLoss`. Each
+/// element is a yes-or-no question of its own. Shapes: equal, targets f32 from 0 to 1.
+#[track_caller]
+pub fn bce_with_logits<'g>(logits: Value<'g>, targets: Value<'g>) -> Value<'g> {
+    (logits.softplus() + (logits * targets).scale(-1.0)).mean()
+}
+
+/// Multi-class hinge loss, mean over all rows: `sum over k != t of max(0, 1 + z_k - z_t) / K`, PyTorch's `MultiMarginLoss`. Shapes and
+/// padding as for [`cross_entropy`].
+#[track_caller]
+pub fn hinge<'g>(scores: Value<'g>, labels: Value<'g>) -> Value<'g> {
+    scores.hinge(labels, 1.0, false).mean()
+}
+
+/// [`hinge`] with squared summands, `MultiMarginLoss(p=2)`: with weight decay a linear layer under it is an L2-loss SVM.
+#[track_caller]
+pub fn squared_hinge<'g>(scores: Value<'g>, labels: Value<'g>) -> Value<'g> {
+    scores.hinge(labels, 1.0, true).mean()
+}
+
+/// Softmax cross-entropy against shares of the classes, mean over all rows: `-sum_k t_k log softmax(z)_k`, PyTorch's
+/// `CrossEntropyLoss` with class probabilities. Shapes: both f32 `[N, K]`; what mixup, cutmix and distillation train with.
+#[track_caller]
+pub fn soft_cross_entropy<'g>(logits: Value<'g>, targets: Value<'g>) -> Value<'g> {
+    logits.soft_cross_entropy(targets).mean()
+}
+
 /// What one batch adds to the score of a classifier. All are **sums over the rows that are not padding**, so that the
 /// scores of a data set are the sums over its batches divided by its size, however the last batch is filled up.
 #[derive(Clone, Copy, Debug)]

@@ -124,7 +124,7 @@ fn every_operation_has_eight_cases_and_infers_their_shapes() {
 }
 
 /// Operations without a derivative: backward passes that nobody differentiates again, and updates.
-const NOT_DIFFERENTIABLE: [&str; 19] = [
+const NOT_DIFFERENTIABLE: [&str; 24] = [
     "activation.backward",
     "adaptive_avg_pool2d.backward",
     "avg_pool2d.backward",
@@ -137,6 +137,8 @@ const NOT_DIFFERENTIABLE: [&str; 19] = [
     "cross_entropy.backward",
     "global_avg_pool.backward",
     "global_max_pool.backward",
+    "group_norm.backward",
+    "hinge.backward",
     "count_nonfinite",
     "local_response_norm.backward",
     "loss_scale",
@@ -144,10 +146,13 @@ const NOT_DIFFERENTIABLE: [&str; 19] = [
     "quantize",
     "quantize_dynamic",
     "sgd",
+    "soft_cross_entropy.backward",
+    "stochastic_pool2d.eval",
+    "upsample_bilinear2d.backward",
 ];
 
-/// Operands that are constants by definition, as PyTorch's running statistics are: (operation, operand).
-const CONSTANTS: [(&str, usize); 2] = [("batch_norm_eval", 3), ("batch_norm_eval", 4)];
+/// Operands that are constants by definition, as running statistics and soft targets are: (operation, operand).
+const CONSTANTS: [(&str, usize); 3] = [("batch_norm_eval", 3), ("batch_norm_eval", 4), ("soft_cross_entropy", 1)];
 
 /// Whether fusion has put something into the operation of a case; that happens after differentiation only.
 fn is_fused(case: &Case) -> bool {

@@ -82,6 +82,8 @@ ops! {
     fill,
     flatten,
     global_pool,
+    group_norm,
+    hinge,
     image,
     local_response_norm,
     loss_scale,
@@ -89,8 +91,12 @@ ops! {
     pool,
     quantize,
     reduce,
+    scale_channels,
     sgd,
+    soft_cross_entropy,
+    stochastic_pool,
     subsample,
+    upsample,
 }
 
 #[cfg(test)]
