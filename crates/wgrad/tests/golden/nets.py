@@ -6,6 +6,7 @@ Weights are not stored: both sides draw them from Philox4x32-10, keyed by the te
 import json
 import math
 import os
+import sys
 
 import numpy as np
 import torch
@@ -49,11 +50,14 @@ def unit(name, shape):
     return u.reshape(shape)
 
 
-def drawn(name, shape):
+def drawn(name, shape, is_norm):
     u = unit(name, shape)
     centred = np.float32(2) * u - np.float32(1)
     if name.endswith("running_var"):
-        value = u + np.float32(0.5)
+        value = (u + np.float32(0.5)) * np.float32(10)
+    elif is_norm and name.endswith("bias"):
+        # Far from the kink of the ReLU behind it: see README.md.
+        value = u + np.float32(2)
     elif len(shape) > 1:
         value = centred * np.float32(math.sqrt(6.0 / math.prod(shape[1:])))
     elif name.endswith("weight"):
@@ -285,7 +289,7 @@ NETS = {
     "densenet121": (64, lambda: tv.densenet121(num_classes=CLASSES)),
     "googlenet": (64, lambda: tv.googlenet(num_classes=CLASSES, init_weights=False)),
     "googlenet_paper": (79, googlenet_paper),
-    "inception_v3": (128, lambda: tv.inception_v3(num_classes=CLASSES, aux_logits=False, init_weights=False)),
+    "inception_v3": (107, lambda: tv.inception_v3(num_classes=CLASSES, aux_logits=False, init_weights=False)),
 }
 
 
@@ -298,7 +302,8 @@ def golden(name, size, make):
     with torch.no_grad():
         for key, tensor in net.state_dict().items():
             if not key.endswith("num_batches_tracked"):
-                tensor.copy_(drawn(key, tuple(tensor.shape)))
+                is_norm = key.rpartition(".")[0] + ".running_var" in net.state_dict()
+                tensor.copy_(drawn(key, tuple(tensor.shape), is_norm))
     for path, module in list(net.named_modules()):
         if isinstance(module, nn.Dropout) and module.p > 0:
             parent = net.get_submodule(path.rpartition(".")[0])
@@ -332,12 +337,15 @@ def golden(name, size, make):
 
 def main():
     torch.set_num_threads(2)
-    results = {}
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "nets.json")
+    results = json.load(open(path)) if len(sys.argv) > 1 else {}
     for name, (size, make) in NETS.items():
+        if len(sys.argv) > 1 and name not in sys.argv[1:]:
+            continue
         results[name] = golden(name, size, make)
         print(name, results[name]["loss"], results[name]["logits"][:3], flush=True)
     lines = [f"{json.dumps(name)}: {json.dumps(result)}" for name, result in results.items()]
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "nets.json"), "w") as file:
+    with open(path, "w") as file:
         file.write("{\n" + ",\n".join(lines) + "\n}\n")
 
 
