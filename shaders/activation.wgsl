@@ -1,5 +1,5 @@
 // computes: y = act(x)
-// source: PyTorch torch.nn.functional relu, leaky_relu, sigmoid, tanh, gelu
+// source: PyTorch torch.nn.functional relu, leaky_relu, sigmoid, tanh, gelu, silu, hardswish, elu, softplus; torch.sqrt
 // bindings: x y vec4f[n]; x may share storage with y
 // grid: groups(n / strip); a workgroup takes `strip` neighbouring vec4s, its lanes interleave
 // cost: 32 bytes a vec4

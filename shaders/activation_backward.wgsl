@@ -1,4 +1,4 @@
-// computes: dx = dy * act'(.), from the output y (from the input x for GELU)
+// computes: dx = dy * act'(.), from the output y (from the input x for GELU, SiLU, hard-swish and softplus)
 // source: the derivatives of activation.wgsl
 // bindings: xy dy dx vec4f[n]; dy and xy may share storage with dx
 // grid: groups(n / strip); a workgroup takes `strip` neighbouring vec4s, its lanes interleave

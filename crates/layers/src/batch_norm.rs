@@ -29,6 +29,7 @@ pub struct BatchNorm2d {
     eps: f32,
     momentum: f32,
     weight_init: f32,
+    scale: bool,
     place: Place,
 }
 
@@ -36,7 +37,7 @@ impl BatchNorm2d {
     /// A normalisation of `num_features` channels.
     #[track_caller]
     pub fn new(num_features: usize) -> BatchNorm2d {
-        BatchNorm2d { num_features, eps: 1e-5, momentum: 0.1, weight_init: 1.0, place: Place::here() }
+        BatchNorm2d { num_features, eps: 1e-5, momentum: 0.1, weight_init: 1.0, scale: true, place: Place::here() }
     }
 
     /// Added to the variance. Default 1e-5.
@@ -47,6 +48,11 @@ impl BatchNorm2d {
     /// Share of the newest batch in the running statistics. Default 0.1.
     pub fn momentum(self, momentum: f32) -> BatchNorm2d {
         BatchNorm2d { momentum, ..self }
+    }
+
+    /// Whether `weight` is learned. Without, it is a buffer and stays what it is. Default true.
+    pub fn scale(self, scale: bool) -> BatchNorm2d {
+        BatchNorm2d { scale, ..self }
     }
 
     /// Starts `weight` at 0: for the last normalisation of a residual branch, so that the block starts as the identity
@@ -60,7 +66,8 @@ impl Layer for BatchNorm2d {
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
         let s = &self.place.enter(s);
         let shape = [self.num_features];
-        let weight = s.weight("weight", shape, Init::Constant(self.weight_init));
+        let init = Init::Constant(self.weight_init);
+        let weight = if self.scale { s.weight("weight", shape, init) } else { s.buffer("weight", shape, init) };
         let bias = s.weight("bias", shape, Init::Constant(0.0));
         let running_mean = s.buffer("running_mean", shape, Init::Constant(0.0));
         let running_var = s.buffer("running_var", shape, Init::Constant(1.0));

@@ -38,6 +38,7 @@ pub struct Conv2d {
     dilation: [usize; 2],
     groups: usize,
     bias: bool,
+    frozen: bool,
     init: Init,
     bias_init: Option<Init>,
     place: Place,
@@ -56,6 +57,7 @@ impl Conv2d {
             dilation: [1; 2],
             groups: 1,
             bias: true,
+            frozen: false,
             init: Init::KaimingUniform { gain: PYTORCH_GAIN },
             bias_init: None,
             place: Place::here(),
@@ -88,6 +90,11 @@ impl Conv2d {
         Conv2d { bias, ..self }
     }
 
+    /// Whether the weight is a buffer: saved with the model, never learned. The bias is learned all the same. Default false.
+    pub fn frozen(self, frozen: bool) -> Conv2d {
+        Conv2d { frozen, ..self }
+    }
+
     /// How the weight starts.
     pub fn init(self, init: Init) -> Conv2d {
         Conv2d { init, ..self }
@@ -109,7 +116,9 @@ impl Layer for Conv2d {
             return s.graph().mistake("conv2d", message);
         }
         let fan_in = in_channels / groups * r * q;
-        let weight = s.weight("weight", [out_channels, in_channels / groups, r, q], self.init);
+        let shape = [out_channels, in_channels / groups, r, q];
+        let weight =
+            if self.frozen { s.buffer("weight", shape, self.init) } else { s.weight("weight", shape, self.init) };
         let config = Conv2dConfig { stride: self.stride, padding: self.padding, dilation: self.dilation, groups };
         let y = x.conv2d(weight, config);
         if self.bias {

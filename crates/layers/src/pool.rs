@@ -34,8 +34,8 @@ pub struct AvgPool2d {
     place: Place,
 }
 
-/// Mean of equal windows that leave so many rows and columns, `[N, C, H, W]` to `[N, C, P, Q]`. `P` must divide `H` and `Q`
-/// must divide `W`: PyTorch's layer of this name also takes windows of unequal sizes.
+/// Means that leave so many rows and columns, `[N, C, H, W]` to `[N, C, P, Q]`, for any image size: window `p` takes rows `floor(p
+/// H / P)` to `ceil((p + 1) H / P) - 1`, as in PyTorch. Fewer pixels than windows are repeated.
 ///
 /// ```
 /// use wgrad_layers::{AdaptiveAvgPool2d, Layer};
@@ -142,25 +142,10 @@ impl AdaptiveAvgPool2d {
 
 impl Layer for AdaptiveAvgPool2d {
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
-        let s = self.place.enter(s);
-        if x.is_poison() || x.shape().rank() != 4 {
-            return x.avg_pool2d(config(Pair(self.output)), true); // Says what is wrong with it.
-        }
+        let _place = self.place.enter(s);
         let extents = [x.dim(2), x.dim(3)];
-        let mut kernel = [1; 2];
-        for (axis, &extent) in extents.iter().enumerate() {
-            let output = if self.smaller_stays { self.output[axis].min(extent) } else { self.output[axis] };
-            if output == 0 || extent % output != 0 {
-                let [rows, columns] = self.output;
-                let message = format!(
-                    "{rows} rows and {columns} columns must divide the image, got {}; make the images larger or smaller",
-                    x.shape()
-                );
-                return s.graph().mistake("adaptive_avg_pool2d", message);
-            }
-            kernel[axis] = extent / output;
-        }
-        if kernel == [1; 2] { x } else { x.avg_pool2d(config(Pair(kernel)), true) }
+        let smaller = |axis: usize| if self.smaller_stays { extents[axis] } else { usize::MAX };
+        x.adaptive_avg_pool2d([0, 1].map(|axis| self.output[axis].min(smaller(axis))))
     }
 }
 

@@ -1,10 +1,10 @@
 //! The layers: names, defaults, modes, mistakes; traced only, no adapter needed.
 
-use wgrad_layers::losses::{cross_entropy, mse, scores};
+use wgrad_layers::losses::{self, cross_entropy, mse, scores};
 use wgrad_layers::*;
 use wgrad_tensor::graph::GraphData;
 use wgrad_tensor::reference::{self, Tensors};
-use wgrad_tensor::{Graph, Init, Mode, Scope, Shape, TensorDesc, Value};
+use wgrad_tensor::{Graph, Init, Mode, ParamKind, Scope, Shape, TensorDesc, Value};
 
 /// Traces a layer on f32 `shape`; returns the trace and the shape of the result.
 fn trace(layer: &dyn Layer, mode: Mode, shape: impl Into<Shape>) -> (GraphData, Shape) {
@@ -203,18 +203,37 @@ impl Layer for TwoMistakes {
 }
 
 #[test]
-fn adaptive_pools_want_equal_windows() {
+fn adaptive_pools_take_any_image() {
     let shape = |layer: AdaptiveAvgPool2d, h, w| trace(&layer, Mode::Train, [2, 3, h, w]).1;
     assert_eq!(shape(AdaptiveAvgPool2d::new([2, 3]), 4, 9), [2, 3, 2, 3].into());
-    assert_eq!(shape(AdaptiveAvgPool2d::at_most(6), 12, 2), [2, 3, 6, 2].into());
-    let (data, _) = trace(&AdaptiveAvgPool2d::new(6), Mode::Train, [2, 3, 6, 6]);
-    assert!(data.nodes.is_empty(), "nothing to do");
-    for (layer, size) in [(AdaptiveAvgPool2d::at_most(6), 9), (AdaptiveAvgPool2d::new(6), 3)] {
-        let text = mistake(&layer, Mode::Train, [2, 3, size, size]);
-        assert!(text.contains("must divide the image, got [2, 3"), "{text}");
-        assert!(text.contains("layers.rs"), "{text}");
-    }
-    assert!(mistake(&AdaptiveAvgPool2d::new(0), Mode::Train, [2, 3, 4, 4]).contains("must divide"));
+    assert_eq!(shape(AdaptiveAvgPool2d::new(6), 13, 3), [2, 3, 6, 6].into());
+    assert_eq!(shape(AdaptiveAvgPool2d::at_most(6), 13, 2), [2, 3, 6, 2].into());
+    let text = mistake(&AdaptiveAvgPool2d::new(0), Mode::Train, [2, 3, 4, 4]);
+    assert!(text.contains("1 to 32768 rows and columns, got 0 and 0") && text.contains("layers.rs"), "{text}");
+    assert!(mistake(&AdaptiveAvgPool2d::new(2), Mode::Train, [2, 3]).contains("images"));
+}
+
+#[test]
+fn frozen_weights_are_buffers() {
+    let net = (Conv2d::new(3, 4, 3).frozen(true), BatchNorm2d::new(4).scale(false));
+    let (data, _) = trace(&net, Mode::Train, [2, 3, 9, 9]);
+    let learned: Vec<&str> =
+        data.params().filter(|(_, decl)| decl.kind == ParamKind::Weight).map(|(_, decl)| decl.name.as_str()).collect();
+    assert_eq!(learned, ["0.bias", "1.bias"]);
+    assert!(names(&data).contains(&"0.weight") && names(&data).contains(&"1.weight"));
+}
+
+#[test]
+fn separable_blocks_are_two_convolutions() {
+    let block = DepthwiseSeparable::new(6, 10, [3, 5]).stride(2).multiplier(4);
+    let (data, y) = trace(&block, Mode::Train, [2, 6, 9, 9]);
+    assert_eq!(y, [2, 10, 5, 5].into());
+    let shapes: Vec<Shape> =
+        data.params().filter(|(_, decl)| decl.shape.rank() == 4).map(|(_, decl)| decl.shape).collect();
+    assert_eq!(shapes, [[24, 1, 3, 5].into(), [10, 24, 1, 1].into()]);
+    assert_eq!(ops(&data).iter().filter(|op| op.ends_with("activation")).count(), 2);
+    let (data, _) = trace(&block.linear_depthwise(true), Mode::Eval, [2, 6, 9, 9]);
+    assert_eq!(ops(&data).iter().filter(|op| op.ends_with("activation")).count(), 1);
 }
 
 #[test]
@@ -308,4 +327,116 @@ fn summary_groups_operations_by_layer() {
     let text = summary.to_string();
     assert!(text.lines().last().is_some_and(|line| line.starts_with("314 parameters, 7.1 k multiply-adds")), "{text}");
     assert_eq!(text.lines().count(), 4 + 4, "{text}");
+}
+
+/// Runs a layer's evaluation on `x` in f64.
+fn evaluated(layer: &dyn Layer, shape: impl Into<Shape>, x: &[f64], params: &[(&str, &[f64])]) -> Vec<f64> {
+    let graph = Graph::new();
+    let y = layer.forward(&Scope::new(&graph, Mode::Eval), graph.feed("x", TensorDesc::f32(shape)));
+    let tensors = Tensors::from([("x".to_string(), x.to_vec())]);
+    let mut params: Tensors = params.iter().map(|(name, data)| (name.to_string(), data.to_vec())).collect();
+    let run = reference::run(&graph.data(), &tensors, &mut params).expect("runs");
+    run.value(y.id()).to_vec()
+}
+
+fn close(got: &[f64], want: &[f64]) {
+    assert_eq!(got.len(), want.len());
+    assert!(got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6), "{got:?}, wanted {want:?}");
+}
+
+/// The wanted values are PyTorch's.
+#[test]
+fn the_smaller_layers_give_pytorchs_values() {
+    let x = [1.0, -2.0, 3.0, 0.5, -1.0, 4.0, 2.0, 0.0];
+    let ones = [1.0; 2];
+    let zeros = [0.0; 2];
+    close(&evaluated(&L2Pool2d::new(2), [1, 2, 2, 2], &x, &[]), &[3.774_917_217_64, 4.582_575_694_96]);
+    close(
+        &evaluated(&PRelu::default(), [1, 2, 2, 2], &x, &[("weight", &[0.25])]),
+        &[1.0, -0.5, 3.0, 0.5, -0.25, 4.0, 2.0, 0.0],
+    );
+    let each = evaluated(&PRelu { num_parameters: 2 }, [1, 2, 2, 2], &x, &[("weight", &[0.5, 0.1])]);
+    close(&each, &[1.0, -1.0, 3.0, 0.5, -0.1, 4.0, 2.0, 0.0]);
+    let norm = evaluated(&GroupNorm::new(1, 2), [1, 2, 2, 1], &x[..4], &[("weight", &ones), ("bias", &zeros)]);
+    close(&norm, &[0.210_558_39, -1.473_908_73, 1.333_536_47, -0.070_186_13]);
+    let norm = evaluated(&LayerNorm::new(2), [2, 2], &x[..4], &[("weight", &[2.0, 1.0]), ("bias", &[0.0, 1.0])]);
+    close(&norm, &[1.999_995_555_57, 0.000_002_222, 1.999_993_6, 0.000_003_2]);
+    close(
+        &evaluated(&Upsample::nearest([1, 2]), [1, 1, 2, 2], &x[..4], &[]),
+        &[1.0, 1.0, -2.0, -2.0, 3.0, 3.0, 0.5, 0.5],
+    );
+    close(
+        &evaluated(&Upsample::bilinear([1, 2]), [1, 1, 2, 2], &x[..4], &[]),
+        &[1.0, 0.25, -1.25, -2.0, 3.0, 2.375, 1.125, 0.5],
+    );
+    // Above 0 there are 1, 3 and 0.5: (1 + 9 + 0.25) / 4.5.
+    close(&evaluated(&StochasticPool2d::new(2), [1, 1, 2, 2], &x[..4], &[]), &[10.25 / 4.5]);
+    let one = [("fc1.weight", &[1.0][..]), ("fc1.bias", &[0.0]), ("fc2.weight", &[2.0]), ("fc2.bias", &[-1.0])];
+    // The mean is 0.625, and sigmoid(2 * 0.625 - 1) = 0.562177.
+    let excited = evaluated(&SqueezeExcite::new(1, 1), [1, 1, 2, 2], &x[..4], &one);
+    close(&excited, &[0.562_176_5, -1.124_353, 1.686_529_5, 0.281_088_25]);
+}
+
+#[test]
+fn special_dropouts_are_active_in_training_only() {
+    let body = Conv2d::new(3, 3, 1).bias(false);
+    let layers: [(&dyn Layer, Shape); 3] = [
+        (&SpatialDropout::new(0.5), [2, 3, 4, 4].into()),
+        (&StochasticDepth::new(0.5, body), [2, 3, 4, 4].into()),
+        (&DropConnect::new(3, 5, 0.5), [2, 3].into()),
+    ];
+    for (layer, shape) in layers {
+        let count = |mode| ops(&trace(layer, mode, shape).0).iter().filter(|op| op.ends_with("dropout")).count();
+        assert_eq!((count(Mode::Train), count(Mode::Eval)), (1, 0), "{layer:?}");
+    }
+    for p in [1.0, -0.1, f32::NAN] {
+        assert!(mistake(&SpatialDropout::new(p), Mode::Eval, [2, 3]).contains("less than 1"));
+        assert!(mistake(&StochasticDepth::new(p, Identity), Mode::Eval, [2, 3]).contains("less than 1"));
+        assert!(mistake(&DropConnect::new(3, 4, p), Mode::Train, [2, 3]).contains("less than 1"));
+    }
+}
+
+/// A mask is one for all pixels of a channel, or for all of a sample.
+#[test]
+fn special_dropouts_drop_together() {
+    let dropped = |layer: &dyn Layer| {
+        let graph = Graph::new();
+        let y = layer.forward(&Scope::new(&graph, Mode::Train), graph.feed("x", TensorDesc::f32([16, 8, 2, 2])));
+        let rng = vec![1.0, 2.0, 3.0, 4.0];
+        let feeds = Tensors::from([("x".to_string(), vec![1.0; 512]), ("rng".to_string(), rng)]);
+        let run = reference::run(&graph.data(), &feeds, &mut Tensors::new()).expect("runs");
+        run.value(y.id()).to_vec()
+    };
+    let spatial = dropped(&SpatialDropout::new(0.5));
+    assert!(spatial.chunks(4).all(|channel| channel.iter().all(|v| *v == channel[0] && (*v == 0.0 || *v == 2.0))));
+    let zeros = spatial.iter().filter(|v| **v == 0.0).count();
+    assert!((128..384).contains(&zeros), "{zeros} of 512");
+    assert!(spatial.chunks(32).any(|sample| sample.contains(&0.0) && sample.contains(&2.0)));
+    let depth = dropped(&StochasticDepth::new(0.5, Identity));
+    assert!(depth.chunks(32).all(|sample| sample.iter().all(|v| *v == sample[0] && (*v == 1.0 || *v == 3.0))));
+    assert!(depth.contains(&1.0) && depth.contains(&3.0));
+}
+
+/// The wanted values are PyTorch's.
+#[test]
+fn the_other_losses_give_pytorchs_values() {
+    let graph = Graph::new();
+    let z = graph.feed("z", TensorDesc::f32([2, 3]));
+    let t = graph.feed("t", TensorDesc::f32([2, 3]));
+    let labels = graph.feed("labels", TensorDesc::u32([2]));
+    let found = [
+        losses::bce_with_logits(z, t),
+        losses::hinge(z, labels),
+        losses::squared_hinge(z, labels),
+        losses::soft_cross_entropy(z, t),
+        mse(z, t),
+    ];
+    let feeds = Tensors::from([
+        ("z".to_string(), vec![0.5, -1.0, 2.0, 0.0, 0.3, -0.7]),
+        ("t".to_string(), vec![0.2, 0.5, 0.3, 1.0, 0.0, 0.0]),
+        ("labels".to_string(), vec![2.0, 0.0]),
+    ]);
+    let run = reference::run(&graph.data(), &feeds, &mut Tensors::new()).expect("runs");
+    let got: Vec<f64> = found.iter().map(|loss| run.value(loss.id())[0]).collect();
+    close(&got, &[0.860_825_859_4, 0.266_666_666_7, 0.296_666_666_7, 1.543_690_915_9, 1.135]);
 }

@@ -279,12 +279,14 @@ impl TrainStep {
         options.check_store(params)?;
         let graph = Graph::new();
         let (logits, labels, classes) = options.trace(&graph, Mode::Train, model);
-        let loss = losses::cross_entropy(logits, labels, options.label_smoothing);
+        let loss =
+            losses::with_auxiliary(logits, |logits| losses::cross_entropy(logits, labels, options.label_smoothing));
         graph.output("loss", loss);
         graph.output("correct", logits.top_k_correct(labels, 1));
         let (update, precision) = (&options.update, options.precision);
-        let named =
-            |weight: Value<'_>| graph.data().param(weight.id()).map(|decl| decl.whole_name().to_string()).unwrap_or_default();
+        let named = |weight: Value<'_>| {
+            graph.data().param(weight.id()).map(|decl| decl.whole_name().to_string()).unwrap_or_default()
+        };
         let all: Vec<(String, Value<'_>)> = weights(&graph).into_iter().map(|weight| (named(weight), weight)).collect();
         if let Some(pattern) = update.idle(all.iter().map(|(name, _)| name.as_str())).filter(|_| !all.is_empty()) {
             let known: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).take(8).collect();

@@ -71,8 +71,16 @@ fn setting(name: &str, is_software: bool) -> Setting {
     let (batch, size) = match (large, is_software) {
         (false, true) => (32, 32),
         (false, false) => (128, 32),
-        (true, true) => (8, if name == "alexnet" { 96 } else { 64 }),
-        (true, false) => (if name == "alexnet" { 128 } else { 32 }, 224),
+        (true, true) => match name {
+            "alexnet" | "alexnet2012" | "googlenet_paper" | "inception_v3" => (8, 96),
+            _ => (8, 64),
+        },
+        (true, false) => match name {
+            "alexnet" => (128, 224),
+            "alexnet2012" => (128, 227),
+            "inception_v3" => (32, 299),
+            _ => (32, 224),
+        },
     };
     Setting { batch, size, classes: if large { 1000 } else { 10 } }
 }

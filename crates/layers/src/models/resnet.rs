@@ -1,4 +1,4 @@
-//! The residual networks for ImageNet.
+//! The residual networks for ImageNet, with and without groups.
 
 use crate::{BatchNorm2d, Conv2d, GlobalAvgPool, Layer, Linear, MaxPool2d, ScopeExt};
 use wgrad_tensor::{Init, Scope, Value};
@@ -21,12 +21,17 @@ use wgrad_tensor::{Init, Scope, Value};
 /// | 152 | 60,192,808 | 11,514 M |
 ///
 /// Any image size fits.
+///
+/// ResNeXt (Xie et al., arXiv:1611.05431) is the same with wider 3x3 convolutions in groups: [`ResNet::resnext`].
 #[derive(Clone, Debug)]
 pub struct ResNet {
     in_channels: usize,
     classes: usize,
     blocks: [usize; 4],
     bottleneck: bool,
+    groups: usize,
+    /// Channels of a group in the first stage; 64 in all is ResNet's own width.
+    group_width: usize,
 }
 
 impl ResNet {
@@ -39,7 +44,20 @@ impl ResNet {
             152 => [3, 8, 36, 3],
             _ => return None,
         };
-        Some(ResNet { in_channels: 3, classes: 1000, blocks, bottleneck: depth >= 50 })
+        Some(ResNet { in_channels: 3, classes: 1000, blocks, bottleneck: depth >= 50, groups: 1, group_width: 64 })
+    }
+
+    /// ResNeXt of this depth, `groups` groups of `group_width` channels in the first stage; `None` unless the depth is 50, 101
+    /// or 152 and both are at least 1. torchvision's have, at 224x224 pixels:
+    ///
+    /// | depth | groups | width | parameters | MACs |
+    /// |---|---|---|---|---|
+    /// | 50 | 32 | 4 | 25,028,904 | 4,230 M |
+    /// | 101 | 32 | 8 | 88,791,336 | 16,414 M |
+    pub fn resnext(depth: usize, groups: usize, group_width: usize) -> Option<ResNet> {
+        let net = ResNet::with_depth(depth)?;
+        let fits = net.bottleneck && groups >= 1 && group_width >= 1;
+        fits.then_some(ResNet { groups, group_width, ..net })
     }
 
     /// Channels of the images.
@@ -63,7 +81,15 @@ impl Layer for ResNet {
             let mut layers = Vec::with_capacity(blocks);
             for i in 0..blocks {
                 let stride = if stage > 0 && i == 0 { 2 } else { 1 };
-                let block = Block { in_channels: channels, width, stride, bottleneck: self.bottleneck };
+                let inner = width * self.groups * self.group_width / 64;
+                let block = Block {
+                    in_channels: channels,
+                    width,
+                    inner,
+                    groups: self.groups,
+                    stride,
+                    bottleneck: self.bottleneck,
+                };
                 channels = block.out_channels();
                 layers.push(block);
             }
@@ -79,6 +105,9 @@ impl Layer for ResNet {
 struct Block {
     in_channels: usize,
     width: usize,
+    /// Channels of the 3x3 convolution of a bottleneck.
+    inner: usize,
+    groups: usize,
     stride: usize,
     bottleneck: bool,
 }
@@ -88,13 +117,14 @@ impl Block {
         if self.bottleneck { 4 * self.width } else { self.width }
     }
 
-    /// Input channels, output channels, filter and stride of the convolutions, in order.
-    fn convolutions(&self) -> Vec<(usize, usize, usize, usize)> {
-        let &Block { in_channels, width, stride, bottleneck } = self;
+    /// The convolutions and their output channels, in order.
+    fn convolutions(&self) -> Vec<(Conv2d, usize)> {
+        let &Block { in_channels, width, inner, groups, stride, bottleneck } = self;
         if bottleneck {
-            vec![(in_channels, width, 1, 1), (width, width, 3, stride), (width, 4 * width, 1, 1)]
+            let middle = conv(inner, inner, 3, stride).groups(groups);
+            vec![(conv(in_channels, inner, 1, 1), inner), (middle, inner), (conv(inner, 4 * width, 1, 1), 4 * width)]
         } else {
-            vec![(in_channels, width, 3, stride), (width, width, 3, 1)]
+            vec![(conv(in_channels, width, 3, stride), width), (conv(width, width, 3, 1), width)]
         }
     }
 }
@@ -102,10 +132,10 @@ impl Block {
 impl Layer for Block {
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
         let mut y = x;
-        for (i, (from, to, kernel, stride)) in self.convolutions().into_iter().enumerate() {
+        for (i, (conv, channels)) in self.convolutions().into_iter().enumerate() {
             y = if i == 0 { y } else { y.relu() };
-            y = s.layer(&format!("conv{}", i + 1), &conv(from, to, kernel, stride), y);
-            y = s.layer(&format!("bn{}", i + 1), &BatchNorm2d::new(to), y);
+            y = s.layer(&format!("conv{}", i + 1), &conv, y);
+            y = s.layer(&format!("bn{}", i + 1), &BatchNorm2d::new(channels), y);
         }
         let channels = self.out_channels();
         let x = if self.stride == 1 && self.in_channels == channels {

@@ -96,6 +96,8 @@ pub struct GraphData {
     pub write_backs: Vec<(TensorId, TensorId)>,
     /// Pairs (gradient, its parameter): gradients that shall lie in flat buffers, packed like their parameters.
     pub flat_gradients: Vec<(TensorId, TensorId)>,
+    /// Further logits that a model hands out in training, with the weights of their losses; see [`Scope::auxiliary`].
+    pub auxiliary: Vec<(TensorId, f32)>,
     /// The first tensor of the backward pass; what is traced before it is the forward pass.
     pub first_gradient: Option<TensorId>,
     /// Results that are computed a second time, by the first: the same bits in the same storage.
@@ -341,6 +343,12 @@ impl Graph {
     /// A snapshot of the traced data.
     pub fn data(&self) -> GraphData {
         self.data.borrow().clone()
+    }
+
+    /// What the model has handed out beside its result, and the weights of its losses: [`Scope::auxiliary`].
+    pub fn auxiliary(&self) -> Vec<(Value<'_>, f32)> {
+        let known = self.data.borrow().auxiliary.clone();
+        known.into_iter().map(|(id, weight)| (self.value(id), weight)).collect()
     }
 
     /// The handle of a tensor of this graph.

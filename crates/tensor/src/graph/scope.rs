@@ -243,6 +243,12 @@ impl<'g> Scope<'g> {
         self.declare(name, shape.into(), ParamKind::Buffer, init)
     }
 
+    /// Hands out the logits of an auxiliary classifier beside the model's result (Szegedy et al., arXiv:1409.4842): a training
+    /// step adds `weight` times their loss to its own. [`Graph::auxiliary`] lists them. Meant for training traces.
+    pub fn auxiliary(&self, logits: Value<'g>, weight: f32) {
+        self.graph.with_data_mut(|data| data.auxiliary.push((logits.id(), weight)));
+    }
+
     /// The feed `rng`: u32 `[4]` = seed (low, high), step, first sample of the batch. One per graph; random operations
     /// key their streams with it and with [`Scope::random_stream`].
     pub fn rng(&self) -> Value<'g> {

@@ -32,7 +32,8 @@ pub struct Activate {
     pub activation: Activation,
 }
 
-/// `dx = dy * act'(x)`. Operands: `dy`, and the output `y` where the derivative follows from it, the input for GELU.
+/// `dx = dy * act'(x)`. Operands: `dy`, and the output `y` where the derivative follows from it, else the input
+/// ([`Activation::derivative_from_output`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ActivateBackward {
     /// The function.
@@ -304,6 +305,24 @@ impl<'g> Value<'g> {
     pub fn gelu(self) -> Value<'g> {
         self.activate(Activation::Gelu)
     }
+
+    /// [`Activation::Silu`].
+    #[track_caller]
+    pub fn silu(self) -> Value<'g> {
+        self.activate(Activation::Silu)
+    }
+
+    /// [`Activation::Softplus`].
+    #[track_caller]
+    pub fn softplus(self) -> Value<'g> {
+        self.activate(Activation::Softplus)
+    }
+
+    /// [`Activation::Sqrt`].
+    #[track_caller]
+    pub fn sqrt(self) -> Value<'g> {
+        self.activate(Activation::Sqrt)
+    }
 }
 
 /// Odd sizes: one element, tails of one, two and three, images of one pixel, more than one row of workgroups.
@@ -326,6 +345,11 @@ pub fn cases() -> Vec<Case> {
         Activation::Sigmoid,
         Activation::Tanh,
         Activation::Gelu,
+        Activation::Silu,
+        Activation::HardSwish,
+        Activation::Elu { alpha: 0.7 },
+        Activation::Softplus,
+        Activation::Sqrt,
     ];
     let mut cases = Vec::new();
     for (i, shape) in shapes.into_iter().enumerate() {
@@ -336,6 +360,12 @@ pub fn cases() -> Vec<Case> {
         cases.push(Case::new(format!("scale {shape}"), Scale { alpha: -1.7 }, [normal]));
         for activation in activations.into_iter().skip(i % 2) {
             let name = format!("{activation:?} {shape}");
+            // The derivative of the root is infinite at 0, and it is told by a positive result.
+            let away = match activation {
+                Activation::Sqrt => CaseInput::f32(shape, Fill::Uniform(0.1, 4.0)),
+                Activation::HardSwish => CaseInput::f32(shape, Fill::Uniform(-5.0, 5.0)),
+                _ => away,
+            };
             cases.push(Case::new(&name, Activate { activation }, [away]));
             cases.push(Case::new(name, ActivateBackward { activation }, [normal, away]));
         }

@@ -69,6 +69,7 @@ macro_rules! ops {
 
 ops! {
     accuracy,
+    adaptive_pool,
     batch_norm,
     batch_norm_backward,
     bias,
@@ -83,15 +84,22 @@ ops! {
     fill,
     flatten,
     global_pool,
+    group_norm,
+    hinge,
     image,
+    local_response_norm,
     loss_scale,
     matmul,
     optimizer,
     pool,
     quantize,
     reduce,
+    scale_channels,
     sgd,
+    soft_cross_entropy,
+    stochastic_pool,
     subsample,
+    upsample,
 }
 
 #[cfg(test)]

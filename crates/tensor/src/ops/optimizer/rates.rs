@@ -88,7 +88,10 @@ impl Graph {
     pub(super) fn rates<'g>(&'g self, betas: Option<[f64; 2]>, lr: Value<'g>, factor: Option<Value<'g>>) -> Value<'g> {
         let state = betas.map(|_| {
             let (kind, init) = (ParamKind::Optimizer, Init::Constant(0.0));
-            declare_param(self, ParamDecl { name: STATE.to_string(), shape: [2].into(), kind, init, group: 0, rows: None })
+            declare_param(
+                self,
+                ParamDecl { name: STATE.to_string(), shape: [2].into(), kind, init, group: 0, rows: None },
+            )
         });
         let operands: Vec<Value<'g>> = [Some(lr), state, factor].into_iter().flatten().collect();
         let results = self.apply(Rates { betas, scaled: factor.is_some() }, &operands);

@@ -1,6 +1,7 @@
 //! Five steps of every optimiser against PyTorch's, and what all of them share.
 
 use super::*;
+use crate::graph::Init;
 use crate::ops::sgd::Sgd;
 use crate::precision::Storage;
 use crate::{CompileOptions, Device, DeviceOptions, Feed, Graph, Mode, Params, Plan, Scope, Tier};
