@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// What initial weights, order and augmentation follow from
     #[arg(long, default_value = "1")]
     pub(crate) seed: u64,
+    /// Height and width of the images that the network sees, in pixels
+    #[arg(long, default_value = "0", value_name = "PX")]
+    pub(crate) size: usize,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Folder of the data set [default: for Fashion-MNIST the embedded images, for CIFAR-10 where `cargo xtask data` puts it]
@@ -83,11 +86,13 @@ pub(crate) struct Args {
 }
 
 /// Parses the command line; `defaults` are pairs of argument and value. An example with a network of its own gives `model` no
-/// default, and `--help` does not show it.
+/// default, and `--help` does not show it; so with `size` where the data set decides.
 pub(crate) fn parse(defaults: &[(&'static str, &'static str)]) -> Args {
     let mut command = Args::command();
-    let has_model = defaults.iter().any(|(name, _)| *name == "model");
-    command = command.mut_arg("model", |argument| argument.hide(!has_model));
+    for optional in ["model", "size"] {
+        let is_given = defaults.iter().any(|(name, _)| *name == optional);
+        command = command.mut_arg(optional, |argument| argument.hide(!is_given));
+    }
     for &(name, value) in defaults {
         command = command.mut_arg(name, |argument| argument.default_value(value));
     }
@@ -148,7 +153,7 @@ impl Args {
     /// The network that was asked for.
     pub(crate) fn network(&self, in_channels: usize, classes: usize) -> anyhow::Result<Box<dyn Layer>> {
         models::by_name(&self.model, in_channels, classes).with_context(|| {
-            let known = models::NAMES.join(", ");
+            let known = [models::NAMES, models::IMAGENET_NAMES].concat().join(", ");
             format!("--model: wanted one of {known}, got {:?}", self.model)
         })
     }
