@@ -19,6 +19,9 @@ struct Args { rows: u32, columns: u32, margin: f32 }
 @group(0) @binding(3) var<storage, read_write> loss: array<f32>;
 #endif
 
+// max(0, v), and NaN of NaN, which `max` leaves to the driver.
+fn positive(v: f32) -> f32 { return select(v, 0.0, v < 0.0); }
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, lane: Lane) {
   let row = row_of(wid.y * nwg.x + wid.x, lane.index);
@@ -33,10 +36,10 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   // Forward: the summands. Backward: their derivatives by z_k.
   var r_sum = 0.0;
   for (var k = first; k < args.columns; k += COLUMN_STEP) {
-    let excess = max(0.0, args.margin + scores[base + k] - right);
+    let excess = positive(args.margin + scores[base + k] - right);
     if (k == label || is_padding) { continue; }
 #ifdef BACKWARD
-    r_sum += select(select(0.0, 1.0, excess > 0.0), 2.0 * excess, POWER == 2u);
+    r_sum += select(select(1.0, 0.0, excess <= 0.0), 2.0 * excess, POWER == 2u);
 #else
     r_sum += select(excess, excess * excess, POWER == 2u);
 #endif
@@ -47,8 +50,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 #ifdef BACKWARD
   let d = dloss[row];
   for (var k = first; k < args.columns; k += COLUMN_STEP) {
-    let excess = max(0.0, args.margin + scores[base + k] - right);
-    var g = select(select(0.0, 1.0, excess > 0.0), 2.0 * excess, POWER == 2u) / f32(args.columns);
+    let excess = positive(args.margin + scores[base + k] - right);
+    var g = select(select(1.0, 0.0, excess <= 0.0), 2.0 * excess, POWER == 2u) / f32(args.columns);
     if (k == label) { g = -sum; }
     if (is_padding) { g = 0.0; }
     dscores[base + k] = select(d * g, nan, is_wrong);

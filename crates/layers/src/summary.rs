@@ -77,7 +77,7 @@ impl Summary {
             let count = param.shape.numel();
             match param.kind {
                 ParamKind::Weight => {
-                    let path = param.name.rsplit_once('.').map_or("", |(path, _)| path);
+                    let path = param.whole_name().rsplit_once('.').map_or("", |(path, _)| path);
                     match rows.iter_mut().find(|row| row.path == path) {
                         Some(row) => row.parameters += count,
                         None => rows.push(Row { parameters: count, ..Row::new(path) }),

@@ -6,6 +6,8 @@ use wgrad_layers::models::{
     ResNet, ResNet9, Shortcut, SmallVgg, Vgg,
 };
 use wgrad_layers::{Layer, Summary, losses};
+use wgrad_tensor::ops::Target;
+use wgrad_tensor::params::layout::StoreLayout;
 use wgrad_tensor::{Array, Graph, Init, Mode, ParamDecl, ParamKind, Scope, Shape, TensorDesc, gradients, weights};
 
 fn summary(net: &dyn Layer, channels: usize, size: usize) -> Summary {
@@ -22,7 +24,10 @@ fn params(net: &dyn Layer, channels: usize, size: usize) -> Vec<(String, Shape, 
     let x = graph.feed("images", TensorDesc::f32([4, channels, size, size]));
     net.forward(&Scope::new(&graph, Mode::Train), x);
     graph.data().check().expect("the shapes fit");
-    graph.data().params().map(|(_, decl)| (decl.name.clone(), decl.shape, decl.init)).collect()
+    // As the store shows them: the largest weights lie in blocks of rows.
+    let (mut store, target) = (StoreLayout::default(), Target::default());
+    store.declare(graph.data().params().map(|(_, decl)| decl), &target).expect("fits");
+    store.tensors().map(|decl| (decl.name, decl.shape, decl.init)).collect()
 }
 
 #[test]

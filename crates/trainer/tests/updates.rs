@@ -6,7 +6,7 @@ use common::{bits, device, net, quiet, splits};
 use std::sync::Arc;
 use wgrad_layers::{Conv2d, Flatten, Layer, Linear, Relu};
 use wgrad_tensor::ops::optimizer::{Adagrad, AdamW, RmsProp};
-use wgrad_tensor::{Device, ParamKind, Params};
+use wgrad_tensor::{Array, Device, ParamKind, Params};
 use wgrad_trainer::{
     Batch, LoadOptions, Loader, LoaderOptions, Optimizer, Precision, StepOptions, TrainError, TrainStep, UpdateConfig,
     Weights, checkpoint,
@@ -189,6 +189,24 @@ fn loss_scales_go_with_all_of_it() {
         }
         assert!(losses[39] < 0.5 * losses[0], "{losses:?}");
     }
+}
+
+#[test]
+fn sums_of_gradients_forget_an_overflow() {
+    let device = device();
+    let (mut params, mut step) = compile(&device, &plain(), 10, UpdateConfig { accumulate: 2, ..sgd() });
+    let batches = batches(10);
+    train(&mut step, &batches[..2], 0.05);
+    let sums: Vec<_> = params.of_kind(ParamKind::Gradient).collect();
+    assert!(!sums.is_empty());
+    for sum in sums {
+        let data = vec![f32::INFINITY; sum.shape.numel()];
+        params.set(&sum.name, &Array { shape: sum.shape, data }).expect("known");
+    }
+    let before = params.get("0.weight").expect("known");
+    train(&mut step, &batches[2..4], 0.05);
+    let after = params.get("0.weight").expect("known");
+    assert!(after != before && after.data.iter().all(|value| value.is_finite()), "{after:?}");
 }
 
 #[test]

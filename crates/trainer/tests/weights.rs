@@ -14,13 +14,15 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &[u8]); 14] = files![
+const FILES: [(&str, &[u8]); 16] = files![
     "zip_net.pth",
     "zip_strided.pth",
     "zip_dtypes.pth",
     "zip_checkpoint.pth",
     "zip_parameter.pth",
     "zip_foreign.pth",
+    "zip_beside.pth",
+    "legacy_beside.pth",
     "legacy_net.pth",
     "legacy_strided.pth",
     "legacy_dtypes.pth",
@@ -126,6 +128,10 @@ fn a_state_dict_is_found_inside_a_checkpoint() {
     }
     for name in ["zip_parameter.pth", "legacy_parameter.pth"] {
         assert_eq!(parse(name).tensors["weight"], counting(0, &[2, 3]));
+    }
+    // PyTorch's own ImageNet example keeps its best accuracy as a tensor beside the state dict.
+    for name in ["zip_beside.pth", "legacy_beside.pth"] {
+        assert_eq!(parse(name).tensors.into_iter().collect::<Vec<_>>(), [("weight".to_string(), counting(0, &[2]))]);
     }
 }
 

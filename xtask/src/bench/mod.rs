@@ -279,7 +279,7 @@ mod tests {
         for (line, part) in [
             ("", "subcommand"),
             ("speed", "speed"),
-            ("nets resnet21", "there are lenet"),
+            ("nets resnet21", "there are airbench94, lenet"),
             ("nets --steps 0", "--steps"),
             ("nets --size 0", "--size"),
             ("nets --keep 8", "--inference"),

@@ -12,7 +12,7 @@ use wgrad_tensor::{Array, Init, Scope, Value};
 /// Two things of the recipe are done from outside, before the first step: the whitening filters are a buffer, `whiten.weight`,
 /// because they come from the training images ([`whitening_filters`](super::whitening_filters)); and the first filters of
 /// every 3x3 convolution start as the identity ([`identity_filters`]), the others as PyTorch's do. With 3 input channels and 10 classes it has 1,971,352
-/// learned parameters and 288 frozen ones. Images of 31 to 33 pixels leave 3x3 for the last pool, which takes whatever there
+/// learned parameters and 288 frozen ones. Images of 25 to 32 pixels leave 3x3 for the last pool, which takes whatever there
 /// is; at least 9 are needed.
 #[derive(Clone, Debug)]
 pub struct AirbenchNet {

@@ -8,11 +8,12 @@ use wgrad_tensor::{Init, Scope, Value};
 ///
 /// 96 of 11x11, stride 4 · norm, pool · 256 of 5x5 in 2 groups · norm, pool · 384 of 3x3 · 384 and 256 in 2 groups · pool · linear 4096,
 /// dropout, twice · linear; ReLU behind every layer but the last, before the norm. The norm is over 5 channels with alpha
-/// 1e-4 (divided by 5, as in Caffe), beta 0.75 and k 1; pools are 3x3 with stride 2.
+/// 1e-4 (divided by 5, as in Caffe), beta 0.75 and k 1; pools are 3x3 with stride 2 and
+/// round up, as Caffe's do.
 ///
 /// Tensor names are Caffe's: `conv1` to `conv5`, `fc6` to `fc8`. Weights start with deviation 0.01 (`fc6` and `fc7` 0.005),
 /// biases with 0.1 in `conv2`, `conv4`, `conv5`, `fc6` and `fc7` and 0 elsewhere. With 3 input channels, 1000 classes and 227x227 pixels it
-/// has 60,965,224 parameters and 724 M MACs. Images of at least 67 pixels fit; the first linear layer takes the pixels
+/// has 60,965,224 parameters and 724 M MACs. Images of at least 55 pixels fit; the first linear layer takes the pixels
 /// that the last pool leaves.
 #[derive(Clone, Debug)]
 pub struct AlexNet2012 {
@@ -30,7 +31,7 @@ impl AlexNet2012 {
 impl Layer for AlexNet2012 {
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
         let norm = || LocalResponseNorm::new(5).alpha(1e-4).beta(0.75).k(1.0);
-        let pool = || MaxPool2d::new(3).stride(2);
+        let pool = || MaxPool2d::new(3).stride(2).ceil_mode(true);
         let conv = |from, to, kernel, bias| {
             let conv = Conv2d::new(from, to, kernel).padding(kernel / 2);
             conv.init(Init::Normal { std: 0.01 }).bias_init(Init::Constant(bias))

@@ -61,7 +61,9 @@ impl OpDef for Blend {
         let (keep, take) = (x[2 * n].data[0], x[2 * n].data[1]);
         for i in 0..n {
             for (j, y) in y[i].data.iter_mut().enumerate() {
-                *y = keep * x[i].data[j] + take * x[n + i].data[j];
+                // A sum that begins anew forgets what overflowed.
+                let kept = if keep == 0.0 { 0.0 } else { keep * x[i].data[j] };
+                *y = kept + take * x[n + i].data[j];
             }
         }
     }

@@ -74,7 +74,8 @@ impl OpDef for FillWith {
     }
 
     fn infer(&self, _: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
-        if !self.first.is_multiple_of(4) || (self.first + self.shape.numel()) / 4 >= 1 << 28 {
+        let last = self.first.saturating_add(self.shape.numel());
+        if self.first > 0 && (!self.first.is_multiple_of(4) || last / 4 >= 1 << 28) {
             return Err(format!("first element {} must be a multiple of 4, and the last one below 2^30", self.first));
         }
         Ok(vec![TensorDesc::f32(self.shape)])

@@ -74,13 +74,19 @@ impl StoreLayout {
         let mut fresh: Vec<&ParamDecl> = Vec::new();
         for decl in decls {
             if let Some(known) = self.entries.get(&decl.name) {
-                if known.decl.shape != decl.shape {
+                if known.decl.shape != decl.shape || known.decl.rows != decl.rows {
                     return Err(LayoutError::ShapeDiffers {
                         name: decl.name.clone(),
                         stored: known.decl.shape.to_string(),
                         declared: decl.shape.to_string(),
                     });
                 }
+            } else if let Some(known) = self.cut_otherwise(decl) {
+                return Err(LayoutError::ShapeDiffers {
+                    name: decl.whole_name().to_string(),
+                    stored: format!("{} as {:?}", known.shape, known.name),
+                    declared: format!("{} as {:?}", decl.shape, decl.name),
+                });
             } else if decl.shape.numel() as u64 * 4 > target.max_binding_bytes {
                 return Err(LayoutError::TooLarge { name: decl.name.clone(), bytes: decl.shape.numel() as u64 * 4 });
             } else {
@@ -110,6 +116,17 @@ impl StoreLayout {
             self.entries.insert(decl.name.clone(), Entry { decl: decl.clone(), place, storage });
         }
         Ok(names)
+    }
+
+    /// A known parameter that holds some of the same numbers: the whole tensor, or other blocks of its rows.
+    fn cut_otherwise(&self, decl: &ParamDecl) -> Option<&ParamDecl> {
+        let own = decl.rows.as_ref().map(|rows| rows.first..rows.first + decl.shape.dim(0));
+        let meets = |known: &&ParamDecl| match (&own, &known.rows) {
+            (Some(own), Some(rows)) => own.start < rows.first + known.shape.dim(0) && rows.first < own.end,
+            _ => true,
+        };
+        let all = self.entries.values().map(|entry| &entry.decl);
+        all.filter(|known| known.whole_name() == decl.whole_name()).find(meets)
     }
 
     /// A parameter by name.
@@ -214,6 +231,13 @@ mod tests {
         assert_eq!(names("w"), ["w[0..4]", "w[4..8]", "w[8..10]"]);
         assert_eq!(names("w[4..8]"), ["w[4..8]"]);
         assert!(names("v").is_empty());
+        for other in [decl("w", 30, ParamKind::Weight, 0), block(2, 4)] {
+            let error = layout.declare([&other].into_iter(), &Target::default()).expect_err("cut otherwise");
+            assert!(matches!(&error, LayoutError::ShapeDiffers { name, .. } if name == "w"), "{error:?}");
+        }
+        let error =
+            layout.declare([&ParamDecl { name: "a[0..1]".into(), ..block(0, 1) }].into_iter(), &Target::default());
+        assert!(error.is_err(), "known in other blocks");
     }
 
     #[test]

@@ -414,6 +414,10 @@ impl Trainer {
         if self.last == LastBatch::Pad {
             return Err(TrainError::setting("last batch", "drop or wrap for training", "pad"));
         }
+        if let (Some(weights), Some((pretrained, _))) = (&self.weights, &self.pretrained) {
+            let got = format!("{} and {}", weights.display(), pretrained.display());
+            return Err(TrainError::setting("first weights", "weights or pretrained, not both", got));
+        }
         self.loader_options().check()?;
         self.output.check()
     }

@@ -76,8 +76,10 @@ impl Trainer {
         eval_options.bad_image_share = self.bad_image_share;
         let eval_loader = Loader::new(Arc::new(self.data.test), eval_options)?;
         let folder = self.output.create(&self.name)?;
-        let bytes = train.plan().created().0 + eval.plan().created().0 + params.bytes();
-        let buffers = train.plan().created().1 + eval.plan().created().1 + params.buffer_count();
+        let plans = [Some(train.plan()), train.update_plan(), Some(eval.plan())];
+        let created = plans.into_iter().flatten().map(|plan| plan.created());
+        let (bytes, buffers) =
+            created.fold((params.bytes(), params.buffer_count()), |all, own| (all.0 + own.0, all.1 + own.1));
         let (terminal, writer): (bool, Box<dyn std::io::Write + Send>) = match self.show {
             Show::Auto => (std::io::stderr().is_terminal(), Box::new(std::io::stdout())),
             Show::Lines(writer) => (false, writer),
@@ -111,13 +113,14 @@ impl Trainer {
         }
         let mut test = None;
         for epoch in 0..self.epochs {
-            let figures = run.epoch(epoch, &train_loader)?;
+            let figures = run.epoch(epoch, &train_loader);
+            run.tell_faults(&train_loader);
+            let figures = figures?;
             let last = epoch + 1 == self.epochs;
             let due = last || (epoch + 1).is_multiple_of(self.eval_every);
-            let evaluation = if due { Some(evaluate(&mut run.eval, &eval_loader, epoch)?) } else { None };
-            for loader in [&train_loader, &eval_loader] {
-                run.tell_faults(loader);
-            }
+            let evaluation = due.then(|| evaluate(&mut run.eval, &eval_loader, epoch));
+            run.tell_faults(&eval_loader);
+            let evaluation = evaluation.transpose()?;
             run.end_epoch(epoch, &figures, evaluation, last)?;
             test = evaluation.or(test);
         }
@@ -286,7 +289,7 @@ impl Run {
     fn tell_faults(&mut self, loader: &Loader) {
         for fault in loader.faults() {
             if !self.faults.contains(&fault.message) {
-                self.progress.message(&format!("image {} left out: {}", fault.index, fault.message));
+                self.progress.message(&format!("image {} cannot be used: {}", fault.index, fault.message));
                 self.faults.insert(fault.message);
             }
         }

@@ -75,7 +75,9 @@ fn scores(sums: &[f64], seen: &[bool], labels: &[u32], classes: usize, views: us
         loss -= (own / views as f64).ln();
         // Equal scores of earlier classes come first, as on the device.
         let before = row.iter().enumerate();
-        let rank = before.filter(|&(i, &v)| v > own || (v == own && i < label as usize)).count();
+        // A NaN is before everything, so that a network that has diverged is right nowhere.
+        let first = |i: usize, v: f64| v.is_nan() || own.is_nan() || v > own || (v == own && i < label as usize);
+        let rank = before.filter(|&(i, &v)| i != label as usize && first(i, v)).count() + usize::from(own.is_nan());
         correct += u64::from(rank == 0);
         top5 += u64::from(rank < 5);
         images += 1;
@@ -106,5 +108,7 @@ mod tests {
         let got = scores(&sums, &seen, &[2, 0, 0], 3, 2);
         assert_eq!((got.correct, got.images, got.accuracy_top5), (1, 2, None));
         assert!((got.loss - (2f64.ln() + 4f64.ln()) / 2.0).abs() < 1e-6, "{got:?}");
+        let nan = scores(&[f64::NAN; 3], &[true], &[1], 3, 1);
+        assert_eq!((nan.correct, nan.images), (0, 1), "a network of NaN is right nowhere");
     }
 }

@@ -156,9 +156,6 @@ fn state_dict<'p>(pickle: &'p Pickle<'_>) -> Result<&'p [(Id, Id)], Defect> {
         has.then_some(entries.as_slice())
     }
     let root = pickle.root();
-    if let Some(found) = tensors(pickle, root) {
-        return Ok(found);
-    }
     let Object::Dict(entries) = root else {
         return Err(Defect::new(PICKLE, 0, format!("wanted a dictionary of tensors, got {}", kind(root))));
     };
@@ -171,6 +168,9 @@ fn state_dict<'p>(pickle: &'p Pickle<'_>) -> Result<&'p [(Id, Id)], Defect> {
         tensors(pickle, pickle.get(entry.1))
     };
     if let Some(found) = NESTED.iter().find_map(|name| inside(name)) {
+        return Ok(found);
+    }
+    if let Some(found) = tensors(pickle, root) {
         return Ok(found);
     }
     let mut others = entries.iter().filter_map(|(_, value)| tensors(pickle, pickle.get(*value)));
