@@ -14,13 +14,15 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &[u8]); 16] = files![
+const FILES: [(&str, &[u8]); 18] = files![
     "zip_net.pth",
     "zip_strided.pth",
     "zip_dtypes.pth",
     "zip_checkpoint.pth",
     "zip_parameter.pth",
     "zip_foreign.pth",
+    "zip_long.pth",
+    "legacy_long.pth",
     "zip_beside.pth",
     "legacy_beside.pth",
     "legacy_net.pth",
@@ -133,6 +135,19 @@ fn a_state_dict_is_found_inside_a_checkpoint() {
     for name in ["zip_beside.pth", "legacy_beside.pth"] {
         assert_eq!(parse(name).tensors.into_iter().collect::<Vec<_>>(), [("weight".to_string(), counting(0, &[2]))]);
     }
+}
+
+#[test]
+fn names_are_bounded() {
+    for name in ["zip_long.pth", "legacy_long.pth"] {
+        let error = Weights::parse(bytes(name), name).expect_err("too long").to_string();
+        assert!(error.contains("a name of 2000 bytes, at most 1024"), "{error}");
+    }
+    // A layer (field 100) whose name (field 1) is too long.
+    let layer = [[0x0a, 0xd0, 0x0f].as_slice(), &[b'x'; 2000]].concat();
+    let file = [[0xa2, 0x06, 0xd3, 0x0f].as_slice(), &layer].concat();
+    let error = Weights::parse(&file, "net.caffemodel").expect_err("too long").to_string();
+    assert!(error.contains("a name of 2000 bytes, at most 1024"), "{error}");
 }
 
 #[test]

@@ -10,7 +10,7 @@
 
 use super::error::Defect;
 use super::wire::{Content, fields};
-use super::{MAX_TENSORS, Weights};
+use super::{MAX_NAME_BYTES, MAX_TENSORS, Weights};
 use wgrad_tensor::{Array, Shape};
 
 /// Types of `V1LayerParameter` (field 5) that have blobs of their own form; all are convolutions or products else.
@@ -100,6 +100,10 @@ fn layer_v1(message: &[u8], start: usize) -> Result<Layer<'_>, Defect> {
 }
 
 fn text(bytes: &[u8], at: usize) -> Result<&str, Defect> {
+    if bytes.len() > MAX_NAME_BYTES {
+        let what = format!("a name of {} bytes, at most {MAX_NAME_BYTES} may be", bytes.len());
+        return Err(Defect::new("layer", at, what));
+    }
     std::str::from_utf8(bytes).map_err(|_| Defect::new("layer", at, "a name that is not UTF-8"))
 }
 

@@ -39,6 +39,9 @@ use wgrad_tensor::{Array, Params};
 /// Most tensors of a file. The largest networks of the zoo have a thousand.
 const MAX_TENSORS: usize = 1 << 16;
 
+/// Longest name, in bytes. A name may be told many times in a file that holds it once.
+const MAX_NAME_BYTES: usize = 1024;
+
 /// Formats of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {

@@ -12,7 +12,7 @@ use super::element::Element;
 use super::error::Defect;
 use super::pickle::{Id, Object, Pickle, Strided, kind};
 use super::zip::Archive;
-use super::{MAX_TENSORS, Weights};
+use super::{MAX_NAME_BYTES, MAX_TENSORS, Weights};
 use std::collections::HashMap;
 use wgrad_tensor::{Array, Shape};
 
@@ -122,13 +122,18 @@ fn collect<'a, 'd>(
     // Tensors may share storages and repeat elements, so that a small file could ask for any amount of memory. Honest files
     // have fewer elements than bytes.
     let mut elements_left = file_bytes;
-    for &(key, value) in state_dict(pickle)? {
+    let entries = state_dict(pickle)?;
+    if entries.len() > MAX_TENSORS {
+        return Err(Defect::new(PICKLE, 0, format!("{} entries, at most {MAX_TENSORS} may be", entries.len())));
+    }
+    for &(key, value) in entries {
         let Object::Str(name) = pickle.get(key) else {
-            weights.skipped.push((format!("{:?}", pickle.get(key)), "no name".to_string()));
+            weights.skipped.push((format!("a key that is {}", kind(pickle.get(key))), "no name".to_string()));
             continue;
         };
-        if weights.tensors.len() >= MAX_TENSORS {
-            return Err(Defect::new(PICKLE, 0, format!("more than {MAX_TENSORS} tensors")));
+        if name.len() > MAX_NAME_BYTES {
+            let what = format!("a name of {} bytes, at most {MAX_NAME_BYTES} may be", name.len());
+            return Err(Defect::new(PICKLE, 0, what));
         }
         match pickle.get(value) {
             Object::Tensor(tensor) if matches!(tensor.storage.element, Element::Whole(_)) => {
