@@ -34,4 +34,4 @@ pub use step::{Decay, EvalResult, EvalStep, SgdConfig, StepOptions, StepResult, 
 pub use train::{Evaluation, Output, Report, Show, Trained, Trainer, evaluate, evaluate_views};
 pub use tuning::{TuningError, TuningFile};
 pub use update::{GroupRule, Optimizer, UpdateConfig};
-pub use weights::{LoadOptions, LoadReport, NameMap, Weights, WeightsError};
+pub use weights::{LoadOptions, LoadReport, NameMap, Naming, Weights, WeightsError};

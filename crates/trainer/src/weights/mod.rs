@@ -20,6 +20,7 @@ mod cursor;
 mod element;
 mod error;
 mod names;
+mod naming;
 mod pickle;
 mod pth;
 mod report;
@@ -30,6 +31,7 @@ mod zip;
 pub use assign::LoadOptions;
 pub use error::{Defect, WeightsError};
 pub use names::NameMap;
+pub use naming::Naming;
 pub use report::LoadReport;
 
 use std::collections::BTreeMap;
