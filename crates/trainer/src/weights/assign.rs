@@ -2,6 +2,7 @@
 
 use super::names::wrappers;
 use super::{LoadReport, NameMap, Naming, Weights, WeightsError};
+use crate::parts::Parts;
 use crate::pattern::Pattern;
 use std::collections::BTreeMap;
 use wgrad_tensor::{Array, ParamKind, Params, Shape};
@@ -13,7 +14,6 @@ pub struct LoadOptions {
     bgr: bool,
     lenient: bool,
     fresh: Vec<Pattern>,
-    replace_head: bool,
 }
 
 impl LoadOptions {
@@ -54,18 +54,12 @@ impl LoadOptions {
         self
     }
 
-    /// Leaves the last layer of the model at its initial values: for another set of classes.
+    /// Leaves the heads of the model at their initial values, those of auxiliary classifiers too: for another set of classes.
+    /// [`Parts::of`] a model knows them; [`Trainer::replace_head`](crate::Trainer::replace_head) asks it.
     #[must_use]
-    pub fn replace_head(mut self) -> LoadOptions {
-        self.replace_head = true;
-        self
+    pub fn replace_head(self, parts: &Parts) -> LoadOptions {
+        parts.heads.iter().fold(self, |options, head| options.fresh(head))
     }
-}
-
-/// The layer of the weight that was declared last.
-fn head(wanted: &[(String, Shape, ParamKind)]) -> Option<&str> {
-    let last = wanted.iter().rfind(|(.., kind)| *kind == ParamKind::Weight)?;
-    last.0.rsplit_once('.').map(|(layer, _)| layer)
 }
 
 impl Weights {
@@ -111,8 +105,7 @@ impl Weights {
         let mut file = self.renamed(wanted, names.unwrap_or(&NameMap::new()), origin)?;
         let bgr = options.bgr || naming.as_ref().is_some_and(|naming| naming.bgr);
         let first = bgr.then(|| first_convolution(wanted, origin)).transpose()?;
-        let head = head(wanted).filter(|_| options.replace_head).map(Pattern::new);
-        let is_fresh = |name: &str| options.fresh.iter().chain(&head).any(|pattern| pattern.matches(name));
+        let is_fresh = |name: &str| options.fresh.iter().any(|pattern| pattern.matches(name));
         let naming = naming.map(|naming| naming.title);
         let mut report = LoadReport { skipped: self.skipped.clone(), naming, ..LoadReport::default() };
         let mut values = Vec::new();
@@ -255,7 +248,8 @@ mod tests {
         ]);
         let report = plan(&weights, &LoadOptions::new());
         assert_eq!(report.mismatched.len(), 2);
-        for options in [LoadOptions::new().replace_head(), LoadOptions::new().fresh("fc")] {
+        let parts = Parts { heads: vec!["fc".to_string()], ..Parts::default() };
+        for options in [LoadOptions::new().replace_head(&parts), LoadOptions::new().fresh("fc")] {
             let report = plan(&weights, &options);
             assert!(report.is_complete(), "{report}");
             assert_eq!(report.fresh, ["fc.weight", "fc.bias"]);

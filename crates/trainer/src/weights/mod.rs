@@ -8,7 +8,7 @@
 //! use wgrad_trainer::weights::{LoadOptions, Weights};
 //! # fn load(params: &mut wgrad_tensor::Params) -> Result<(), Box<dyn std::error::Error>> {
 //! let bytes = std::fs::read("resnet18.pth")?;
-//! let report = Weights::parse(&bytes, "resnet18.pth")?.load_into(params, &LoadOptions::new().replace_head(), "resnet18.pth")?;
+//! let report = Weights::parse(&bytes, "resnet18.pth")?.load_into(params, &LoadOptions::new().fresh("fc"), "resnet18.pth")?;
 //! println!("{report}");
 //! # Ok(())
 //! # }
