@@ -12,9 +12,9 @@ use wgrad_trainer::data::record::parse::{self, FeatureMeta, Meta};
 use wgrad_trainer::data::record::{self, Access, ENTRY_BYTES, HEADER_BYTES, Writer};
 use wgrad_trainer::data::{Features, features as files};
 use wgrad_trainer::features::{
-    Classifier, ExtractOptions, FeatureStep, LinearFit, LinearLoss, Tap, extract, source, weights_crc,
+    ExtractOptions, FeatureStep, LinearClassifier, LinearFit, LinearLoss, Tap, extract, source, weights_crc,
 };
-use wgrad_trainer::{Dataset, EvalStep, Loader, LoaderOptions, StepOptions, TrainError, evaluate};
+use wgrad_trainer::{Dataset, EvalStep, Loader, LoaderOptions, Parts, StepOptions, TrainError, evaluate};
 
 /// SqueezeNet's kind of head.
 fn convolutional() -> impl Layer {
@@ -35,7 +35,7 @@ fn loader(set: &Dataset, batch: usize) -> Loader {
 fn cached(device: &Device, model: &dyn Layer, set: &Dataset, path: &Path, options: &ExtractOptions) -> Features {
     let mut params = Params::new(device, 1);
     let mut step = FeatureStep::new(device, &mut params, model, set, options).expect("compiles");
-    let crc = weights_crc(&params, &step).expect("reads");
+    let crc = weights_crc(&params, &step, &Parts::of(model, set.input(1))).expect("reads");
     let loader = loader(set, options.batch_size);
     let mut told = 0;
     let done = extract(&mut step, &loader, (path, options), ("net", crc), |images| told = images).expect("extracts");
@@ -122,7 +122,7 @@ fn heads_and_features_that_do_not_fit_are_refused() {
     let mut params = Params::new(&device, 1);
     let train = features(&[[0.0, 1.0], [1.0, 0.0]]);
     let classifier = LinearFit::new(LinearLoss::Softmax).run(&device, &train).expect("fits");
-    let mut says = |classifier: &Classifier, model: &dyn Layer, tap: Tap, part: &str| {
+    let mut says = |classifier: &LinearClassifier, model: &dyn Layer, tap: Tap, part: &str| {
         let error = classifier.into_head(&mut params, model, &set, &tap).expect_err("bad").to_string();
         assert!(error.contains(part), "{error}");
     };

@@ -6,6 +6,8 @@ use crate::data::record::{shard_name, write_file};
 use crate::data::{DataError, Dataset};
 use crate::error::TrainError;
 use crate::loader::{Batch, Loader};
+use crate::parts::Parts;
+use crate::pattern::Pattern;
 use crate::precision::Precision;
 use std::path::{Path, PathBuf};
 use wgrad_layers::Layer;
@@ -127,14 +129,15 @@ pub struct Extracted {
     pub left_out: usize,
 }
 
-/// CRC-32 of what features follow from beside the images: all weights and running statistics as they are stored, by name, and the
-/// normalisation of `step`.
+/// CRC-32 of what features follow from beside the images: the weights and running statistics of the body in f32, by name, and the
+/// normalisation of `step`. Heads are left out: a new one starts anew with every seed, and no feature follows from it.
 ///
 /// # Errors
 /// A lost device.
-pub fn weights_crc(params: &Params, step: &FeatureStep) -> Result<u32, TrainError> {
+pub fn weights_crc(params: &Params, step: &FeatureStep, parts: &Parts) -> Result<u32, TrainError> {
     let mut sum = crc32fast::Hasher::new();
-    for (name, array) in crate::Weights::of(params)?.tensors {
+    let is_head = |name: &str| parts.heads.iter().any(|head| Pattern::new(head).matches(name));
+    for (name, array) in crate::Weights::of(params)?.tensors.into_iter().filter(|(name, _)| !is_head(name)) {
         sum.update(name.as_bytes());
         sum.update(&Storage::F32.encode_all(&array.data));
     }

@@ -1,6 +1,6 @@
 //! A linear classifier in the place of a network's head.
 
-use super::{Classifier, Tap};
+use super::{LinearClassifier, Tap};
 use crate::data::Dataset;
 use crate::error::TrainError;
 use crate::parts::{Walk, fed};
@@ -13,7 +13,7 @@ use wgrad_tensor::{Array, Graph, Mode, Params, Scope, Shape};
 /// What may stand between a head's weights and the logits so that the network still ranks classes as the classifier does.
 const MONOTONE: [&str; 5] = ["matmul", "conv2d", "bias", "global_avg_pool", "flatten"];
 
-impl Classifier {
+impl LinearClassifier {
     /// Writes weights and biases into the head of `model`: a last matrix as it is, or a last convolution of 1x1 before a global
     /// average, whose mean over height and width is the classifier of pooled features.
     ///

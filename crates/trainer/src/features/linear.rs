@@ -69,7 +69,7 @@ impl LinearFit {
     ///
     /// # Errors
     /// A setting out of its range; features that do not fit together; a rate at which weights become infinite; a lost device.
-    pub fn run(&self, device: &Device, train: &Features) -> Result<Classifier, TrainError> {
+    pub fn run(&self, device: &Device, train: &Features) -> Result<LinearClassifier, TrainError> {
         self.check(train)?;
         let (n, width, classes) = (train.len(), train.width(), train.class_names.len());
         let scaling = Scaling::of(train);
@@ -179,7 +179,7 @@ impl Scaling {
     }
 
     /// The classifier on features as they are: `W (x - mean) factor + b = (W factor) x + (b - W factor mean)`.
-    fn undo(&self, weight: &Array, bias: &Array, train: &Features) -> Classifier {
+    fn undo(&self, weight: &Array, bias: &Array, train: &Features) -> LinearClassifier {
         let width = self.mean.len();
         let (mut own, mut offsets) = (Vec::with_capacity(weight.data.len()), Vec::with_capacity(bias.data.len()));
         for (row, &b) in weight.data.chunks_exact(width).zip(&bias.data) {
@@ -187,7 +187,7 @@ impl Scaling {
             offsets.push((f64::from(b) - scaled.iter().zip(&self.mean).map(|(w, mean)| w * mean).sum::<f64>()) as f32);
             own.extend(scaled.into_iter().map(|w| w as f32));
         }
-        let mut classifier = Classifier {
+        let mut classifier = LinearClassifier {
             weight: Array { shape: weight.shape, data: own },
             bias: Array { shape: bias.shape, data: offsets },
             class_names: train.class_names.clone(),
@@ -201,7 +201,7 @@ impl Scaling {
 
 /// `scores = W x + b`, one for each class; the largest is the class.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Classifier {
+pub struct LinearClassifier {
     /// `W`, shape `[classes, features]`.
     pub weight: Array,
     /// `b`, shape `[classes]`.
@@ -212,7 +212,7 @@ pub struct Classifier {
     pub largest_score: f32,
 }
 
-impl Classifier {
+impl LinearClassifier {
     /// The score of each class.
     #[must_use]
     pub fn scores(&self, features: &[f32]) -> Vec<f64> {
