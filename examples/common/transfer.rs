@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use wgrad::layers::{Layer, models};
 use wgrad::prelude::*;
-use wgrad::trainer::data::record::half_name;
+use wgrad::trainer::data::record::{find_half, half_name};
 use wgrad::trainer::features::{ExtractOptions, FeatureStep, Tap, extract, source, weights_crc};
 use wgrad::trainer::{LoadOptions, Naming, Parts, View, Weights};
 
@@ -99,21 +99,21 @@ pub(crate) fn cache(
         let mut loading = LoaderOptions::eval(options.batch_size).threads(args.threads.min(1));
         loading.augment.view = Some(VIEW);
         let loader = Loader::new(Arc::new(set.clone()), loading)?;
-        let path = half_name(path, half);
-        if path.exists() {
-            let kept = data::features::open(&path)?;
-            let images = source(&loader, options.shards)?;
+        let there = find_half(path, half);
+        if there.exists() {
+            let kept = data::features::open(&there)?;
+            let images = source(&loader, kept.source_crcs.len() as u32)?;
             let wanted: Vec<[u32; 2]> = images.into_iter().map(|images| [images, crc]).collect();
             let is_same = kept.source_crcs == wanted && kept.meta.layer == options.tap.to_string();
             ensure!(
                 is_same && kept.meta.pooled == options.pool && kept.meta.model == args.model,
                 "{}: wanted features of these images, weights and this layer, got others; remove the file or name another",
-                path.display()
+                there.display()
             );
-            args::say(format!("{}: features of {} images, made before", path.display(), kept.len()));
+            args::say(format!("{}: features of {} images, made before", there.display(), kept.len()));
             continue;
         }
-        let done = extract(&mut step, &loader, (&path, options), (&args.model, crc), |images| {
+        let done = extract(&mut step, &loader, (&half_name(path, half), options), (&args.model, crc), |images| {
             if images.is_multiple_of(20 * options.batch_size) {
                 args::say(format!("{half}: {images} of {} images", set.len()));
             }

@@ -282,6 +282,28 @@ fn all_heads_are_replaced_and_nothing_said_of_the_update_is_lost() {
 }
 
 #[test]
+fn two_stages_are_two_runs_beside_each_other() {
+    let device = device();
+    let folder = tempfile::tempdir().expect("tmp");
+    let path = |name: &str| folder.path().join(name);
+    let weights = Weights::of(&compile(&device, &net(), 20, sgd()).0).expect("reads");
+    checkpoint::save_bytes(&path("file"), &weights.to_bytes()).expect("writes");
+    let stage = |body: BodyRates, out: &str| quiet(&device).epochs(1).body(body).out(path(out));
+    let head = stage(BodyRates::Frozen, "head").pretrained(path("file"), LoadOptions::new()).replace_head();
+    let head = head.run().expect("trains");
+    let of = |trained: &Trained, name: &str| trained.params.get(name).expect("known");
+    for (name, is_body) in [("0.0.weight", true), ("1.1.bias", true), ("4.weight", false)] {
+        assert_eq!(of(&head, name) == weights.tensors[name], is_body, "{name}");
+    }
+    let all = stage(BodyRates::Scaled(0.1), "all").weights(path("head/model.safetensors")).run().expect("trains");
+    assert_ne!(of(&all, "0.0.weight"), of(&head, "0.0.weight"));
+    // The second stage has a velocity for every weight, the first one for the head's alone.
+    let velocities = |trained: &Trained| trained.params.of_kind(ParamKind::Optimizer).count();
+    assert_eq!((velocities(&head), velocities(&all)), (2, 8));
+    assert!(["head", "all"].iter().all(|stage| path(stage).join("result.json").exists()));
+}
+
+#[test]
 fn patterns_that_match_nothing_and_settings_out_of_range_are_refused() {
     let device = device();
     let mut params = Params::new(&device, 1);

@@ -246,6 +246,9 @@ pub fn extract(
     Ok(Extracted { paths, images, left_out: set.len() - images })
 }
 
+/// An image's batch, its features, and its place in the batch.
+type Row<'r> = (&'r Batch, &'r [f32], usize);
+
 /// The features of each image in turn, one step computing while those of the last are handed out.
 struct Rows<'r> {
     step: &'r mut FeatureStep,
@@ -261,7 +264,7 @@ struct Rows<'r> {
 
 impl Rows<'_> {
     /// The next image, if its index is one that is wanted.
-    fn next_of(&mut self, is_wanted: impl Fn(u32) -> bool) -> Result<Option<(&Batch, &[f32], usize)>, TrainError> {
+    fn next_of(&mut self, is_wanted: impl Fn(u32) -> bool) -> Result<Option<Row<'_>>, TrainError> {
         while self.batch.as_ref().is_none_or(|(batch, _, at)| *at == batch.valid) {
             if let Some((batch, ..)) = self.batch.take() {
                 self.loader.recycle(batch);

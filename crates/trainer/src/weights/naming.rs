@@ -20,7 +20,9 @@ pub struct Naming {
 }
 
 /// A tensor that no other program calls so, and what its name tells.
-const KNOWN: [(&str, fn() -> Naming); 1] = [("fire2/squeeze1x1.weight", caffe_squeezenet1_1)];
+type Known = (&'static str, fn() -> Naming);
+
+const KNOWN: [Known; 1] = [("fire2/squeeze1x1.weight", caffe_squeezenet1_1)];
 
 impl Naming {
     /// What these names tell; `None` where they are no known program's. Names of the zoo and of torchvision tell nothing.

@@ -20,8 +20,7 @@ mod open;
 pub mod parse;
 mod write;
 
-pub(crate) use open::find_half;
-pub use open::{Access, RecordStore, half_name, open, open_splits};
+pub use open::{Access, RecordStore, find_half, half_name, open, open_splits};
 pub use write::{Payload, Writer, payload, shard_name, write_file};
 
 /// The first four bytes of a record file: `WGRC`.

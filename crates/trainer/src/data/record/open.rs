@@ -64,8 +64,9 @@ pub fn open_splits(path: &Path, size: usize, access: Access) -> Result<Splits, D
     Ok(splits)
 }
 
-/// The file of one half of a set, or its first shard.
-pub(crate) fn find_half(path: &Path, half: &str) -> PathBuf {
+/// The file of one half of a set, or its first shard; [`half_name`] where neither is there.
+#[must_use]
+pub fn find_half(path: &Path, half: &str) -> PathBuf {
     let path = half_name(path, half);
     let sharded = || (2..1000).map(|n| shard_name(&path, 0, n)).find(|path| path.exists());
     if path.exists() { path } else { sharded().unwrap_or(path) }
