@@ -163,6 +163,7 @@ fn pack(scan: &Scan, path: &Path, how: Packing) -> Result<()> {
             shard: shard as u32,
             shards: how.shards,
             shorter: how.size,
+            features: None,
         };
         let part = |k: usize| (scan.files.len() * k) / how.shards as usize;
         let all: Vec<usize> = (part(shard)..part(shard + 1)).collect();

@@ -8,8 +8,10 @@ pub mod augment;
 pub mod checkpoint;
 pub mod data;
 mod error;
+pub mod features;
 pub mod loader;
 pub mod metrics;
+mod parts;
 mod pattern;
 pub mod precision;
 pub mod schedule;
@@ -27,11 +29,12 @@ pub use loader::{
     Batch, Cursor, Custom, Epoch, Fault, LastBatch, Loader, LoaderError, LoaderOptions, Mix, NO_LABEL, OnBadImage,
 };
 pub use metrics::{EpochRecord, Progress, ResultLine, RunLog, StepRecord};
+pub use parts::Parts;
 pub use pattern::Pattern;
 pub use precision::Precision;
 pub use schedule::{Schedule, ScheduleError};
 pub use step::{Decay, EvalResult, EvalStep, SgdConfig, StepOptions, StepResult, TrainStep};
-pub use train::{Evaluation, Output, Report, Show, Trained, Trainer, evaluate, evaluate_views};
+pub use train::{BodyRates, Evaluation, Output, Report, Show, Trained, Trainer, evaluate, evaluate_views};
 pub use tuning::{TuningError, TuningFile};
 pub use update::{GroupRule, Optimizer, UpdateConfig};
-pub use weights::{LoadOptions, LoadReport, NameMap, Weights, WeightsError};
+pub use weights::{LoadOptions, LoadReport, NameMap, Naming, Weights, WeightsError};

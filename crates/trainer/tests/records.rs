@@ -28,7 +28,7 @@ fn store(set: &Dataset) -> &dyn wgrad_trainer::data::ImageStore {
 }
 
 fn meta(set: &Dataset, shard: u32, shards: u32) -> Meta {
-    Meta { name: set.name.clone(), class_names: set.class_names.clone(), shard, shards, shorter: 0 }
+    Meta { name: set.name.clone(), class_names: set.class_names.clone(), shard, shards, ..Meta::default() }
 }
 
 /// Packs a half of a data set as `xtask data pack` does.
@@ -94,7 +94,7 @@ fn resizing_shortens_the_shorter_side_and_never_lengthens_it() {
 fn a_file_is_written_whole_or_not_at_all() {
     let dir = tempfile::tempdir().expect("tmp");
     let path = dir.path().join("x.wgr");
-    let meta = Meta { name: "x".into(), class_names: vec!["a".into()], shard: 0, shards: 1, shorter: 0 };
+    let meta = Meta { name: "x".into(), class_names: vec!["a".into()], shards: 1, ..Meta::default() };
     let stopped = record::write_file::<DataError>(&path, &meta, |_| {
         Err(DataError::Empty { origin: "here".into(), what: "image" })
     });

@@ -4,12 +4,12 @@ mod common;
 
 use common::{bits, device, net, quiet, splits};
 use std::sync::Arc;
-use wgrad_layers::{Conv2d, Flatten, Layer, Linear, Relu};
+use wgrad_layers::{Conv2d, Dropout, Flatten, GlobalAvgPool, Layer, Linear, Relu, ScopeExt};
 use wgrad_tensor::ops::optimizer::{Adagrad, AdamW, RmsProp};
-use wgrad_tensor::{Array, Device, ParamKind, Params};
+use wgrad_tensor::{Array, Device, ParamKind, Params, Scope, Value};
 use wgrad_trainer::{
-    Batch, LoadOptions, Loader, LoaderOptions, Optimizer, Precision, StepOptions, TrainError, TrainStep, UpdateConfig,
-    Weights, checkpoint,
+    Batch, BodyRates, LoadOptions, Loader, LoaderOptions, Optimizer, Output, Precision, Schedule, Show, StepOptions,
+    TrainError, TrainStep, Trained, Trainer, UpdateConfig, Weights, checkpoint,
 };
 
 fn batches(size: usize) -> Vec<Batch> {
@@ -223,12 +223,84 @@ fn a_run_starts_from_weights_of_another_task() {
     let strict = quiet(&device).pretrained(&path, LoadOptions::new()).run().expect_err("a tensor is missing");
     assert!(matches!(strict, TrainError::Weights(_)) && strict.to_string().contains("4.bias"), "{strict}");
     let trained =
-        quiet(&device).epochs(1).pretrained(&path, LoadOptions::new().replace_head()).freeze("*").lr_scale("4", 1.0);
+        quiet(&device).epochs(1).pretrained(&path, LoadOptions::new()).replace_head().freeze("*").lr_scale("4", 1.0);
     let trained = trained.run().expect("trains");
     for name in ["0.0.weight", "1.0.weight", "0.1.bias"] {
         assert_eq!(trained.params.get(name).expect("known"), weights.tensors[name], "{name}");
     }
     assert_ne!(trained.params.get("4.weight").expect("known"), weights.tensors["4.weight"]);
+}
+
+/// An auxiliary classifier on the way, as GoogLeNet has them, and a last convolution in the place of a matrix.
+#[derive(Clone, Debug)]
+struct TwoHeads;
+
+impl Layer for TwoHeads {
+    fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
+        let x = s.layer("body", &(Conv2d::new(1, 8, 3).stride(2), Relu), x);
+        if s.is_training() {
+            s.auxiliary(s.layer("aux", &(GlobalAvgPool, Linear::new(8, 4)), x), 0.3);
+        }
+        s.layer("top", &(Dropout::new(0.1), Conv2d::new(8, 4, 1), Relu, GlobalAvgPool), x)
+    }
+}
+
+#[test]
+fn all_heads_are_replaced_and_nothing_said_of_the_update_is_lost() {
+    let device = device();
+    let folder = tempfile::tempdir().expect("tmp");
+    let path = folder.path().join("weights.safetensors");
+    // The file's heads have other classes.
+    let mut weights = Weights::of(&compile(&device, &TwoHeads, 20, sgd()).0).expect("reads");
+    for head in ["aux.1", "top.1"] {
+        for part in ["weight", "bias"] {
+            weights.tensors.insert(format!("{head}.{part}"), Array::new([1], vec![7.0]).expect("one"));
+        }
+    }
+    let body = vec![0.25; 72];
+    weights.tensors.insert("body.0.weight".to_string(), Array::new([8, 1, 3, 3], body.clone()).expect("72"));
+    checkpoint::save_bytes(&path, &weights.to_bytes()).expect("writes");
+    let trainer = || {
+        let trainer = Trainer::new(TwoHeads, splits()).device(device.clone()).batch_size(20).epochs(1);
+        trainer.output(Output::Nowhere).show(Show::Nothing).pretrained(&path, LoadOptions::new()).replace_head()
+    };
+    // The settings of the update come last, and more than one batch makes one.
+    let update = UpdateConfig { accumulate: 2, ..sgd() };
+    let bias = |trained: &Trained| trained.params.get("body.0.bias").expect("known");
+    let trained = trainer().freeze("body.0.weight").update(update.clone()).run().expect("trains");
+    assert_eq!(trained.params.get("body.0.weight").expect("known").data, body);
+    assert_ne!(bias(&trained), weights.tensors["body.0.bias"]);
+    let trained = trainer().body(BodyRates::Frozen).update(update).run().expect("trains");
+    assert_eq!(bias(&trained), weights.tensors["body.0.bias"]);
+    for head in ["aux.1.weight", "top.1.weight"] {
+        assert_eq!(trained.params.get(head).expect("known").shape.dims()[0], 4);
+    }
+    let adamw = Optimizer::AdamW(AdamW::default());
+    let trained = trainer().optimizer(adamw).update(sgd()).schedule(Schedule::constant(1e-3).expect("good"));
+    let trained = trained.run().expect("trains");
+    assert!(trained.params.of_kind(ParamKind::Optimizer).count() > 2 * 6, "two states of every weight");
+}
+
+#[test]
+fn two_stages_are_two_runs_beside_each_other() {
+    let device = device();
+    let folder = tempfile::tempdir().expect("tmp");
+    let path = |name: &str| folder.path().join(name);
+    let weights = Weights::of(&compile(&device, &net(), 20, sgd()).0).expect("reads");
+    checkpoint::save_bytes(&path("file"), &weights.to_bytes()).expect("writes");
+    let stage = |body: BodyRates, out: &str| quiet(&device).epochs(1).body(body).out(path(out));
+    let head = stage(BodyRates::Frozen, "head").pretrained(path("file"), LoadOptions::new()).replace_head();
+    let head = head.run().expect("trains");
+    let of = |trained: &Trained, name: &str| trained.params.get(name).expect("known");
+    for (name, is_body) in [("0.0.weight", true), ("1.1.bias", true), ("4.weight", false)] {
+        assert_eq!(of(&head, name) == weights.tensors[name], is_body, "{name}");
+    }
+    let all = stage(BodyRates::Scaled(0.1), "all").weights(path("head/model.safetensors")).run().expect("trains");
+    assert_ne!(of(&all, "0.0.weight"), of(&head, "0.0.weight"));
+    // The second stage has a velocity for every weight, the first one for the head's alone.
+    let velocities = |trained: &Trained| trained.params.of_kind(ParamKind::Optimizer).count();
+    assert_eq!((velocities(&head), velocities(&all)), (2, 8));
+    assert!(["head", "all"].iter().all(|stage| path(stage).join("result.json").exists()));
 }
 
 #[test]

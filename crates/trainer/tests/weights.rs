@@ -398,7 +398,7 @@ fn weights_go_into_a_model_and_out_again() {
     let error = torch.load_into(&mut params, &LoadOptions::new(), "saved").expect_err("another head").to_string();
     assert!(error.contains("4.weight: model [4, 48], file [1000, 48]"), "{error}");
     assert_eq!(bits(&params), fresh);
-    let report = torch.load_into(&mut params, &LoadOptions::new().replace_head(), "saved").expect("fits");
+    let report = torch.load_into(&mut params, &LoadOptions::new().fresh("4"), "saved").expect("fits");
     assert_eq!(report.fresh, ["4.weight", "4.bias"]);
     let loaded = Weights::of(&params).expect("reads");
     for (name, array) in &loaded.tensors {

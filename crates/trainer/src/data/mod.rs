@@ -7,6 +7,7 @@ pub mod cifar;
 pub mod decode;
 pub mod embedded;
 mod error;
+pub mod features;
 pub mod folder;
 pub mod idx;
 pub mod list;
@@ -16,6 +17,7 @@ pub mod stats;
 mod store;
 
 pub use error::DataError;
+pub use features::Features;
 pub use store::{ImageStore, Picture, Pixels, escaped};
 
 use wgrad_tensor::TensorDesc;

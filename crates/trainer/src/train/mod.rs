@@ -8,9 +8,11 @@ mod run;
 mod views;
 
 pub use evaluate::{Evaluation, evaluate};
+pub use finetune::BodyRates;
 pub use output::Output;
 pub use report::{Report, Trained};
 pub use views::evaluate_views;
+pub(crate) use views::scores;
 
 use crate::augment::{Augment, View};
 use crate::data::Splits;
@@ -20,7 +22,7 @@ use crate::precision::Precision;
 use crate::schedule::Schedule;
 use crate::step::{SgdConfig, StepOptions};
 use crate::tuning::TuningFile;
-use crate::update::UpdateConfig;
+use crate::update::{GroupRule, Optimizer, UpdateConfig};
 use crate::weights::LoadOptions;
 use std::io::Write;
 use std::path::PathBuf;
@@ -83,6 +85,10 @@ pub struct Trainer {
     schedule: Schedule,
     sgd: SgdConfig,
     update: UpdateConfig,
+    /// What was asked for one by one; it holds over `update`, whichever came first.
+    optimizer: Option<Optimizer>,
+    rules: Vec<GroupRule>,
+    body: BodyRates,
     label_smoothing: f32,
     augment: Augment,
     eval_view: Option<View>,
@@ -93,6 +99,7 @@ pub struct Trainer {
     seed: u64,
     weights: Option<PathBuf>,
     pretrained: Option<(PathBuf, LoadOptions)>,
+    replace_head: bool,
     device: Option<Device>,
     device_options: DeviceOptions,
     output: Output,
@@ -145,6 +152,9 @@ impl Trainer {
             schedule: Schedule::Constant { lr: DEFAULT_LR },
             sgd: SgdConfig::default(),
             update: UpdateConfig::default(),
+            optimizer: None,
+            rules: Vec::new(),
+            body: BodyRates::default(),
             label_smoothing: 0.0,
             augment: Augment::none(),
             eval_view: None,
@@ -155,6 +165,7 @@ impl Trainer {
             seed: DEFAULT_SEED,
             weights: None,
             pretrained: None,
+            replace_head: false,
             device: None,
             device_options: DeviceOptions::default(),
             output: Output::default(),
@@ -427,7 +438,7 @@ impl Trainer {
         StepOptions {
             label_smoothing: self.label_smoothing,
             sgd: self.sgd,
-            update: self.update.clone(),
+            update: self.update_config(),
             precision: self.precision,
             compile: CompileOptions { tuning, ..self.compile.clone() },
             ..StepOptions::new(&self.data.train, batch_size)

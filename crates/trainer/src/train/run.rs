@@ -37,7 +37,11 @@ impl Trainer {
         let pretrained = match &self.pretrained {
             Some((path, options)) => {
                 let origin = path.display().to_string();
-                Some((Weights::parse(&checkpoint::read(path)?, &origin)?, options.clone(), origin))
+                let options = match self.replace_head {
+                    true => options.clone().replace_head(&self.parts()),
+                    false => options.clone(),
+                };
+                Some((Weights::parse(&checkpoint::read(path)?, &origin)?, options, origin))
             }
             None => None,
         };
@@ -141,7 +145,7 @@ impl Trainer {
             "batch_size": self.batch_size,
             "schedule": self.schedule,
             "sgd": self.sgd,
-            "update": format!("{:?}", self.update),
+            "update": format!("{:?}", self.update_config()),
             "label_smoothing": self.label_smoothing,
             "pretrained": self.pretrained.as_ref().map(|(path, _)| path),
             "weights": self.weights,

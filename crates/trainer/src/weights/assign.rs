@@ -1,7 +1,8 @@
 //! Named tensors into the parameters of a model.
 
 use super::names::wrappers;
-use super::{LoadReport, NameMap, Weights, WeightsError};
+use super::{LoadReport, NameMap, Naming, Weights, WeightsError};
+use crate::parts::Parts;
 use crate::pattern::Pattern;
 use std::collections::BTreeMap;
 use wgrad_tensor::{Array, ParamKind, Params, Shape};
@@ -9,15 +10,16 @@ use wgrad_tensor::{Array, ParamKind, Params, Shape};
 /// How weights are loaded. The default is strict: every parameter must be in the file and every tensor in the model.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
-    names: NameMap,
+    names: Option<NameMap>,
+    bgr: bool,
     lenient: bool,
     fresh: Vec<Pattern>,
-    replace_head: bool,
 }
 
 impl LoadOptions {
     /// Strict, with names as they are. (Prefixes of wrappers, `module.`, `model.` and `_orig_mod.`, are taken off in any case if
-    /// all tensors have them and no parameter does.)
+    /// all tensors have them and no parameter does. Names of a program that [`Naming`] knows are mapped to the zoo's, and its
+    /// BGR filters turned, where no [`LoadOptions::names`] are given and no parameter has such a name; the report says so.)
     #[must_use]
     pub fn new() -> LoadOptions {
         LoadOptions::default()
@@ -26,7 +28,15 @@ impl LoadOptions {
     /// What is done to the names of the file.
     #[must_use]
     pub fn names(mut self, names: NameMap) -> LoadOptions {
-        self.names = names;
+        self.names = Some(names);
+        self
+    }
+
+    /// For networks that were trained on blue, green, red, as OpenCV and Caffe load images: reverses the input channels of the
+    /// first convolution, which then computes the same from red, green, blue. It is the one weight `[k, 3, r, s]` of the model.
+    #[must_use]
+    pub fn bgr(mut self) -> LoadOptions {
+        self.bgr = true;
         self
     }
 
@@ -44,18 +54,12 @@ impl LoadOptions {
         self
     }
 
-    /// Leaves the last layer of the model at its initial values: for another set of classes.
+    /// Leaves the heads of the model at their initial values, those of auxiliary classifiers too: for another set of classes.
+    /// [`Parts::of`] a model knows them; [`Trainer::replace_head`](crate::Trainer::replace_head) asks it.
     #[must_use]
-    pub fn replace_head(mut self) -> LoadOptions {
-        self.replace_head = true;
-        self
+    pub fn replace_head(self, parts: &Parts) -> LoadOptions {
+        parts.heads.iter().fold(self, |options, head| options.fresh(head))
     }
-}
-
-/// The layer of the weight that was declared last.
-fn head(wanted: &[(String, Shape, ParamKind)]) -> Option<&str> {
-    let last = wanted.iter().rfind(|(.., kind)| *kind == ParamKind::Weight)?;
-    last.0.rsplit_once('.').map(|(layer, _)| layer)
 }
 
 impl Weights {
@@ -88,10 +92,22 @@ impl Weights {
         options: &LoadOptions,
         origin: &str,
     ) -> Result<(LoadReport, Vec<(String, Array)>), WeightsError> {
-        let mut file = self.renamed(wanted, &options.names, origin)?;
-        let head = head(wanted).filter(|_| options.replace_head).map(Pattern::new);
-        let is_fresh = |name: &str| options.fresh.iter().chain(&head).any(|pattern| pattern.matches(name));
-        let mut report = LoadReport { skipped: self.skipped.clone(), ..LoadReport::default() };
+        let naming = match options.names {
+            None => Naming::of(self.tensors.keys().map(String::as_str)),
+            Some(_) => None,
+        };
+        let taken = |naming: &Naming| {
+            let maps = |name: &str| naming.names.apply(name).as_deref() != Some(name);
+            wanted.iter().any(|(name, ..)| self.tensors.contains_key(name) && maps(name))
+        };
+        let naming = naming.filter(|naming| !taken(naming));
+        let names = naming.as_ref().map(|naming| &naming.names).or(options.names.as_ref());
+        let mut file = self.renamed(wanted, names.unwrap_or(&NameMap::new()), origin)?;
+        let bgr = options.bgr || naming.as_ref().is_some_and(|naming| naming.bgr);
+        let first = bgr.then(|| first_convolution(wanted, origin)).transpose()?;
+        let is_fresh = |name: &str| options.fresh.iter().any(|pattern| pattern.matches(name));
+        let naming = naming.map(|naming| naming.title);
+        let mut report = LoadReport { skipped: self.skipped.clone(), naming, ..LoadReport::default() };
         let mut values = Vec::new();
         for (name, shape, _) in wanted {
             let found = file.remove(name.as_str());
@@ -111,7 +127,12 @@ impl Weights {
                 report.mismatched.push((name.clone(), *shape, array.shape));
                 continue;
             }
-            values.push((name.clone(), Array { shape: *shape, data: array.data.clone() }));
+            let mut data = array.data.clone();
+            if first == Some(name) {
+                reverse_channels(&mut data, *shape);
+                report.reversed = Some(name.clone());
+            }
+            values.push((name.clone(), Array { shape: *shape, data }));
         }
         file.retain(|name, _| !is_fresh(name));
         report.unexpected = file.into_iter().map(|(name, array)| (name, array.shape)).collect();
@@ -139,6 +160,30 @@ impl Weights {
             }
         }
         Ok(renamed.into_iter().map(|(name, (_, array))| (name, array)).collect())
+    }
+}
+
+/// The convolution that sees the images: the only one of the zoo's networks with three input channels to a filter.
+fn first_convolution<'w>(wanted: &'w [(String, Shape, ParamKind)], origin: &str) -> Result<&'w String, WeightsError> {
+    let sees_colours = |(_, shape, kind): &&(String, Shape, ParamKind)| {
+        *kind == ParamKind::Weight && shape.rank() == 4 && shape.dim(1) == 3
+    };
+    let found: Vec<_> = wanted.iter().filter(sees_colours).map(|(name, ..)| name).collect();
+    match found[..] {
+        [name] => Ok(name),
+        _ => {
+            let found = found.into_iter().cloned().collect();
+            Err(WeightsError::Channels { origin: origin.to_string(), found })
+        }
+    }
+}
+
+/// Reverses dimension 1 of `[k, 3, r, s]`.
+fn reverse_channels(data: &mut [f32], shape: Shape) {
+    let plane = shape.dim(2) * shape.dim(3);
+    for filter in data.chunks_exact_mut((3 * plane).max(1)) {
+        let (blue, rest) = filter.split_at_mut(plane);
+        blue.swap_with_slice(&mut rest[plane..]);
     }
 }
 
@@ -203,7 +248,8 @@ mod tests {
         ]);
         let report = plan(&weights, &LoadOptions::new());
         assert_eq!(report.mismatched.len(), 2);
-        for options in [LoadOptions::new().replace_head(), LoadOptions::new().fresh("fc")] {
+        let parts = Parts { heads: vec!["fc".to_string()], ..Parts::default() };
+        for options in [LoadOptions::new().replace_head(&parts), LoadOptions::new().fresh("fc")] {
             let report = plan(&weights, &options);
             assert!(report.is_complete(), "{report}");
             assert_eq!(report.fresh, ["fc.weight", "fc.bias"]);
@@ -215,6 +261,33 @@ mod tests {
     fn a_permuted_shape_is_no_reshaped_one() {
         let report = plan(&file(&[("fc.weight", &[2, 3])]), &LoadOptions::new());
         assert_eq!(report.mismatched.len(), 1);
+    }
+
+    #[test]
+    fn filters_for_bgr_are_turned_and_the_naming_is_told() {
+        let weight = |name: &str, dims: &[usize]| (name.to_string(), array(dims).shape, ParamKind::Weight);
+        let (stem, deep): ([usize; 4], [usize; 4]) = ([2, 3, 1, 2], [2, 4, 1, 1]);
+        let own = [weight("features.0.weight", &stem), weight("features.3.squeeze.weight", &deep)];
+        let caffe = file(&[("conv1.weight", &stem), ("fire2/squeeze1x1.weight", &deep)]);
+        let (report, values) = caffe.plan(&own, &LoadOptions::new(), "x").expect("fits");
+        assert!(report.is_complete(), "{report}");
+        assert_eq!(values[0].1.data, [4., 5., 2., 3., 0., 1., 10., 11., 8., 9., 6., 7.]);
+        assert_eq!(values[1].1.data, array(&deep).data, "no other weight is turned");
+        let text = report.to_string();
+        assert!(text.contains("names of Caffe's SqueezeNet 1.1; features.0.weight turned from BGR to RGB"), "{text}");
+        // What the caller says comes first; a model with such names keeps them.
+        let names = LoadOptions::new().names(NameMap::caffe_squeezenet1_1());
+        let (report, values) = caffe.plan(&own, &names, "x").expect("fits");
+        assert_eq!((report.naming, report.reversed), (None, None));
+        assert_eq!(values[0].1.data, array(&stem).data);
+        let (_, turned) = caffe.plan(&own, &names.bgr(), "x").expect("fits");
+        assert_ne!(turned[0].1.data, values[0].1.data);
+        let same = [weight("conv1.weight", &stem), weight("fire2/squeeze1x1.weight", &deep)];
+        let (report, values) = caffe.plan(&same, &LoadOptions::new(), "x").expect("fits");
+        assert_eq!((report.naming, &values[0].1.data), (None, &array(&stem).data));
+        let none = [weight("fc.weight", &[2, 3])];
+        let error = caffe.plan(&none, &LoadOptions::new().bgr(), "x").expect_err("no colours").to_string();
+        assert!(error.contains("[k, 3, r, s]") && error.contains("got none"), "{error}");
     }
 
     #[test]

@@ -72,6 +72,18 @@ pub enum WeightsError {
         /// Their name in the model.
         name: String,
     },
+    /// The weights are for BGR, and which weight sees the channels cannot be told. Nothing was changed.
+    #[error(
+        "{origin}: weights for blue, green, red: wanted one weight [k, 3, r, s] in the model to turn, got {}; load them without \
+         `bgr` and turn them before",
+        if .found.is_empty() { "none".to_string() } else { .found.join(", ") }
+    )]
+    Channels {
+        /// Path, or name of the bytes.
+        origin: String,
+        /// Weights with three input channels.
+        found: Vec<String>,
+    },
     /// The device did not give or take a parameter.
     #[error(transparent)]
     Tensor(#[from] wgrad_tensor::Error),

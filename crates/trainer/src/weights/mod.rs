@@ -8,7 +8,7 @@
 //! use wgrad_trainer::weights::{LoadOptions, Weights};
 //! # fn load(params: &mut wgrad_tensor::Params) -> Result<(), Box<dyn std::error::Error>> {
 //! let bytes = std::fs::read("resnet18.pth")?;
-//! let report = Weights::parse(&bytes, "resnet18.pth")?.load_into(params, &LoadOptions::new().replace_head(), "resnet18.pth")?;
+//! let report = Weights::parse(&bytes, "resnet18.pth")?.load_into(params, &LoadOptions::new().fresh("fc"), "resnet18.pth")?;
 //! println!("{report}");
 //! # Ok(())
 //! # }
@@ -20,6 +20,7 @@ mod cursor;
 mod element;
 mod error;
 mod names;
+mod naming;
 mod pickle;
 mod pth;
 mod report;
@@ -30,6 +31,7 @@ mod zip;
 pub use assign::LoadOptions;
 pub use error::{Defect, WeightsError};
 pub use names::NameMap;
+pub use naming::Naming;
 pub use report::LoadReport;
 
 use std::collections::BTreeMap;

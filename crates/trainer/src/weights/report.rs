@@ -22,6 +22,10 @@ pub struct LoadReport {
     pub fresh: Vec<String>,
     /// Entries of the file that are no weights, and what they are.
     pub skipped: Vec<(String, String)>,
+    /// The program whose names were mapped because they are known: [`Naming::title`](super::Naming).
+    pub naming: Option<&'static str>,
+    /// The weight whose input channels were reversed: [`LoadOptions::bgr`](super::LoadOptions::bgr).
+    pub reversed: Option<String>,
 }
 
 /// Rows of each kind that are shown.
@@ -53,6 +57,12 @@ impl fmt::Display for LoadReport {
             self.unexpected.len(),
             self.mismatched.len()
         )?;
+        if let Some(naming) = self.naming {
+            write!(f, "; names of {naming}")?;
+        }
+        if let Some(name) = &self.reversed {
+            write!(f, "; {name} turned from BGR to RGB")?;
+        }
         let two = |(name, wanted, got): &(String, Shape, Shape)| format!("{name}: model {wanted}, file {got}");
         let one = |(name, shape): &(String, Shape)| format!("{name} {shape}");
         rows(f, "other shape", self.mismatched.iter().map(two))?;

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 64 | header: see [`parse::Header`] |
 //! | as the header says | JSON: classes, shard, what the images were made from; see [`parse::Meta`] |
-//! | one after another | records: an image file's bytes, or RGB pixels `[height, width, 3]` |
+//! | one after another | records: an image file's bytes, RGB pixels `[height, width, 3]`, or features ([`super::features`]) |
 //! | 32 for each record | index: position, length, CRC-32, label, size, kind; see [`parse::Entry`] |
 //!
 //! The header and the index have CRC-32 sums and the header states the file's length: a file that is cut or unfinished is
@@ -20,7 +20,7 @@ mod open;
 pub mod parse;
 mod write;
 
-pub use open::{Access, RecordStore, open, open_splits};
+pub use open::{Access, RecordStore, find_half, half_name, open, open_splits};
 pub use write::{Payload, Writer, payload, shard_name, write_file};
 
 /// The first four bytes of a record file: `WGRC`.

@@ -28,6 +28,10 @@ pub enum Access {
 /// A file that cannot be read, is cut, damaged or of another kind; shards that are missing or not of one set.
 pub fn open(path: &Path, size: usize, access: Access) -> Result<Dataset, DataError> {
     let store = RecordStore::open(path, access)?;
+    if let Some(features) = &store.meta.features {
+        let got = format!("features of {}, layer {}; open it as features", features.model, features.layer);
+        return Err(DataError::Layout { origin: path.display().to_string(), wanted: "images", got });
+    }
     let labels = store.records().map(|(_, entry)| entry.label).collect();
     Ok(Dataset {
         name: store.meta.name.clone(),
@@ -48,13 +52,7 @@ pub fn open(path: &Path, size: usize, access: Access) -> Result<Dataset, DataErr
 /// # Errors
 /// As [`open`]; halves whose classes differ.
 pub fn open_splits(path: &Path, size: usize, access: Access) -> Result<Splits, DataError> {
-    let half = |name: &str| -> Result<Dataset, DataError> {
-        let path = half_name(path, name);
-        // A sharded half is found by its first shard.
-        let sharded = || (2..1000).map(|n| shard_name(&path, 0, n)).find(|path| path.exists());
-        let found = if path.exists() { Some(path.clone()) } else { sharded() };
-        open(&found.unwrap_or(path), size, access)
-    };
+    let half = |name: &str| open(&find_half(path, name), size, access);
     let splits = Splits { train: half("train")?, test: half("val")? };
     if splits.train.class_names != splits.test.class_names {
         return Err(DataError::Layout {
@@ -66,7 +64,17 @@ pub fn open_splits(path: &Path, size: usize, access: Access) -> Result<Splits, D
     Ok(splits)
 }
 
-fn half_name(path: &Path, half: &str) -> PathBuf {
+/// The file of one half of a set, or its first shard; [`half_name`] where neither is there.
+#[must_use]
+pub fn find_half(path: &Path, half: &str) -> PathBuf {
+    let path = half_name(path, half);
+    let sharded = || (2..1000).map(|n| shard_name(&path, 0, n)).find(|path| path.exists());
+    if path.exists() { path } else { sharded().unwrap_or(path) }
+}
+
+/// What the file of one half of a set is called: `images.wgr` has `images-train.wgr` and `images-val.wgr`.
+#[must_use]
+pub fn half_name(path: &Path, half: &str) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push(format!("-{half}.wgr"));
     path.with_file_name(name)
@@ -138,7 +146,18 @@ impl RecordStore {
         self.shards.iter().flat_map(|shard| shard.entries.iter().map(|entry| (shard.path.as_path(), entry)))
     }
 
-    fn read(&self, i: usize) -> Result<(Entry, Vec<u8>), DataError> {
+    /// [`Header::source_crcs`] of every shard.
+    pub(crate) fn source_crcs(&self) -> Vec<[u32; 2]> {
+        self.shards.iter().map(|shard| shard.header.source_crcs).collect()
+    }
+
+    /// Length of all shards, in bytes.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.header.file_bytes).sum()
+    }
+
+    /// Record `i` and its bytes, whose sum is right.
+    pub(crate) fn read(&self, i: usize) -> Result<(Entry, Vec<u8>), DataError> {
         let at = self.shards.partition_point(|shard| shard.first <= i).saturating_sub(1);
         let shard = &self.shards[at];
         let none = || DataError::Empty { origin: self.origin(i), what: "such record" };
@@ -254,6 +273,10 @@ impl ImageStore for RecordStore {
         match entry.kind {
             Kind::Raw { width, height } => Ok(Picture { width: width.into(), height: height.into(), pixels: bytes }),
             Kind::File => decode::decode(&bytes, &self.origin(i)),
+            Kind::F32 | Kind::F16 => {
+                let (origin, got) = (self.origin(i), "features".to_owned());
+                Err(DataError::Layout { origin, wanted: "an image", got })
+            }
         }
     }
 

@@ -21,6 +21,8 @@ pub struct Header {
     pub meta_crc: u32,
     /// CRC-32 of the index.
     pub index_crc: u32,
+    /// In a file of features ([`FeatureMeta`]), CRC-32 of the images and of the weights that they were computed from; else zeros.
+    pub source_crcs: [u32; 2],
 }
 
 /// What all records of a file share.
@@ -36,6 +38,34 @@ pub struct Meta {
     pub shards: u32,
     /// Length to which shorter sides were resized, in pixels; 0 where images are as they were.
     pub shorter: usize,
+    /// What the records are, where they are no images but what a network made of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<FeatureMeta>,
+}
+
+/// What the vectors of a file of features are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FeatureMeta {
+    /// Name of the network.
+    pub model: String,
+    /// The layer that they leave.
+    pub layer: String,
+    /// Extents for one image: `[channels, height, width]`, or `[channels]`.
+    pub shape: Vec<u32>,
+    /// Whether they are means over height and width.
+    pub pooled: bool,
+    /// Rows and columns of the images that the network saw, in pixels.
+    pub image: [u32; 2],
+}
+
+impl FeatureMeta {
+    /// Numbers of a record; `None` where the extents are no shape, or more than a record holds.
+    #[must_use]
+    pub fn numbers(&self) -> Option<usize> {
+        let product = self.shape.iter().try_fold(1u64, |n, &by| n.checked_mul(by.into()));
+        let fits = |n: &u64| *n > 0 && *n <= u64::from(MAX_RECORD_BYTES) / 4;
+        product.filter(|n| (1..=3).contains(&self.shape.len()) && fits(n)).map(|n| n as usize)
+    }
 }
 
 /// What a record is.
@@ -50,10 +80,26 @@ pub enum Kind {
         /// Rows.
         height: u16,
     },
+    /// Features in f32.
+    F32,
+    /// Features in f16, filled up to whole words of 4 bytes.
+    F16,
+}
+
+impl Kind {
+    /// The bytes of a record of `numbers` features; `None` for images.
+    #[must_use]
+    pub fn feature_bytes(self, numbers: usize) -> Option<usize> {
+        match self {
+            Kind::F32 => Some(4 * numbers),
+            Kind::F16 => Some((2 * numbers).next_multiple_of(4)),
+            Kind::File | Kind::Raw { .. } => None,
+        }
+    }
 }
 
 /// Where a record is and what it must be: position (`u64`), length, CRC-32, label (`u32` each), width and height (`u16` each, 0
-/// for a file), kind (`u8`: 0 a file, 1 pixels), 7 zeros.
+/// for a file), kind (`u8`: 0 a file, 1 pixels, 2 features in f32, 3 in f16), 7 zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Position in the file, in bytes.
@@ -113,6 +159,7 @@ pub fn header(bytes: &[u8], file_bytes: u64, origin: &str) -> Result<Header, Dat
         file_bytes: long(bytes, 28),
         meta_crc: word(bytes, 36),
         index_crc: word(bytes, 40),
+        source_crcs: [word(bytes, 44), word(bytes, 48)],
     };
     if header.file_bytes > file_bytes {
         return Err(truncated("records and index", header.file_bytes, file_bytes));
@@ -154,6 +201,9 @@ pub fn meta(bytes: &[u8], header: &Header, origin: &str) -> Result<Meta, DataErr
     if meta.shard >= meta.shards || meta.shards > 100_000 {
         return Err(wrong("a shard below their number", format!("shard {} of {}", meta.shard, meta.shards)));
     }
+    if let Some(features) = meta.features.as_ref().filter(|features| features.numbers().is_none()) {
+        return Err(wrong("one to three extents of features that a record holds", format!("{:?}", features.shape)));
+    }
     Ok(meta)
 }
 
@@ -185,6 +235,8 @@ pub fn index(bytes: &[u8], header: &Header, classes: u32, origin: &str) -> Resul
         let kind = match entry[24] {
             0 if size == 0 && bytes > 0 => Kind::File,
             1 if pixels > 0 && pixels <= MAX_PIXELS && 3 * pixels == u64::from(bytes) => Kind::Raw { width, height },
+            2 if size == 0 && bytes > 0 => Kind::F32,
+            3 if size == 0 && bytes > 0 => Kind::F16,
             kind => return Err(wrong("a known kind", format!("kind {kind}, {width}x{height}, {bytes} bytes"))),
         };
         entries.push(Entry { at_byte, bytes, crc: word(entry, 12), label, kind });
@@ -213,6 +265,8 @@ impl Header {
         bytes[28..36].copy_from_slice(&self.file_bytes.to_le_bytes());
         bytes[36..40].copy_from_slice(&self.meta_crc.to_le_bytes());
         bytes[40..44].copy_from_slice(&self.index_crc.to_le_bytes());
+        bytes[44..48].copy_from_slice(&self.source_crcs[0].to_le_bytes());
+        bytes[48..52].copy_from_slice(&self.source_crcs[1].to_le_bytes());
         let crc = crc32fast::hash(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -226,6 +280,8 @@ impl Entry {
         let (width, height, kind) = match self.kind {
             Kind::File => (0, 0, 0),
             Kind::Raw { width, height } => (width, height, 1),
+            Kind::F32 => (0, 0, 2),
+            Kind::F16 => (0, 0, 3),
         };
         let mut bytes = [0; ENTRY_BYTES];
         bytes[..8].copy_from_slice(&self.at_byte.to_le_bytes());

@@ -10,9 +10,13 @@ use super::parse::{Entry, Header, Kind, Meta};
 use super::{HEADER_BYTES, MAX_RECORD_BYTES};
 use crate::augment::shrink;
 use crate::data::{DataError, ImageStore, Picture, decode};
+use wgrad_tensor::Storage;
 
 /// JPEG quality of images that were resized, of 100.
 const QUALITY: u8 = 92;
+
+/// The largest f16.
+const F16_MAX: f32 = 65504.0;
 
 /// The content of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +68,7 @@ pub struct Writer<W: Write + Seek> {
     at_byte: u64,
     meta_bytes: u32,
     meta_crc: u32,
+    source_crcs: [u32; 2],
 }
 
 impl<W: Write + Seek> Writer<W> {
@@ -78,7 +83,14 @@ impl<W: Write + Seek> Writer<W> {
         out.write_all(&[0; HEADER_BYTES])?;
         out.write_all(&meta)?;
         let at_byte = HEADER_BYTES as u64 + meta.len() as u64;
-        Ok(Self { out, entries: Vec::new(), at_byte, meta_bytes, meta_crc: crc32fast::hash(&meta) })
+        Ok(Self {
+            out,
+            entries: Vec::new(),
+            at_byte,
+            meta_bytes,
+            meta_crc: crc32fast::hash(&meta),
+            source_crcs: [0; 2],
+        })
     }
 
     /// Adds a record.
@@ -93,6 +105,30 @@ impl<W: Write + Seek> Writer<W> {
                 (&picture.pixels, Kind::Raw { width: side(picture.width)?, height: side(picture.height)? })
             }
         };
+        self.add(bytes, kind, label)
+    }
+
+    /// Adds a vector of features, in f16 (`half`) or f32.
+    ///
+    /// # Errors
+    /// A number that is none, or that f16 cannot hold; what `out` says.
+    pub fn push_features(&mut self, features: &[f32], half: bool, label: u32) -> io::Result<()> {
+        let (storage, kind, most) =
+            if half { (Storage::F16, Kind::F16, F16_MAX) } else { (Storage::F32, Kind::F32, f32::MAX) };
+        // A NaN is not in any range.
+        if let Some((at, bad)) = features.iter().enumerate().find(|(_, value)| !(-most..=most).contains(*value)) {
+            let message = format!("wanted features of -{most}..{most}, got {bad} at place {at}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        self.add(&storage.encode_all(features), kind, label)
+    }
+
+    /// States what the features were computed from; see [`Header::source_crcs`].
+    pub fn set_source(&mut self, images_crc: u32, weights_crc: u32) {
+        self.source_crcs = [images_crc, weights_crc];
+    }
+
+    fn add(&mut self, bytes: &[u8], kind: Kind, label: u32) -> io::Result<()> {
         let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
         self.out.write_all(bytes)?;
         let crc = crc32fast::hash(bytes);
@@ -115,6 +151,7 @@ impl<W: Write + Seek> Writer<W> {
             file_bytes: self.at_byte + index.len() as u64,
             meta_crc: self.meta_crc,
             index_crc: crc32fast::hash(&index),
+            source_crcs: self.source_crcs,
         };
         self.out.seek(SeekFrom::Start(0))?;
         self.out.write_all(&header.to_bytes())?;

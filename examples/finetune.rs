@@ -1,0 +1,176 @@
+//! Teaches a trained network the classes of your own images:
+//! `cargo run --release --example finetune -- --data FOLDER --weights FILE`.
+//!
+//! Without more, the head is new and all layers learn, those below it at a tenth of its rate (`--body`). `--stages two` trains the
+//! head alone first. `--features` trains no layer but a linear classifier on what the layer before the head gives, which is
+//! computed once and kept; it takes seconds more than one pass over the images. All of them end in `model.safetensors`, a network
+//! of the zoo under torchvision's names.
+
+#[path = "common/args.rs"]
+mod args;
+#[path = "common/transfer.rs"]
+mod transfer;
+
+use anyhow::Context;
+use args::say;
+use clap::{Parser, ValueEnum};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+use transfer::{Transfer, VIEW, cache, tap};
+use wgrad::prelude::*;
+use wgrad::trainer::checkpoint::{Contents, Meta};
+use wgrad::trainer::features::{ExtractOptions, LinearFit, LinearLoss};
+use wgrad::trainer::{BodyRates, Evaluation, LoadOptions, ResultLine, View};
+
+/// Teaches a trained network other classes and ends with one line `result {…}` for programs to read.
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(flatten)]
+    transfer: transfer::TransferArgs,
+    /// Fit a linear classifier to the features before the head; no layer learns
+    #[arg(long)]
+    features: bool,
+    /// With --features: a support vector machine instead of logistic regression
+    #[arg(long, requires = "features")]
+    svm: bool,
+    /// With --features: where features are kept; NAME.wgr stands for NAME-train.wgr and NAME-val.wgr, as extract_features makes them
+    /// [default: in the results' folder]
+    #[arg(long, value_name = "FILE", requires = "features")]
+    cache: Option<PathBuf>,
+    /// One stage, or two: the head alone, then all
+    #[arg(long, value_enum, default_value = "one")]
+    stages: Stages,
+    /// How fast layers below the head learn: full, frozen, tiers (0, 1/100, 1/10 by depth) or a factor
+    #[arg(long, default_value = "0.1", value_parser = body)]
+    body: BodyRates,
+    /// Layers that stay as they are, by pattern: features.0, layer1, *.bias; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    freeze: Vec<String>,
+    /// Passes over the training images, of each stage
+    #[arg(long, default_value = "6")]
+    epochs: u32,
+    /// Images in a training step
+    #[arg(long, default_value = "16")]
+    batch_size: usize,
+    /// Largest learning rate of the head
+    #[arg(long, default_value = "0.01")]
+    lr: f64,
+    /// What the head's first weights, order and augmentation follow from
+    #[arg(long, default_value = "1")]
+    seed: u64,
+    /// New or empty folder for the results [default: a fresh one in runs/]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stages {
+    One,
+    Two,
+}
+
+fn body(text: &str) -> Result<BodyRates, String> {
+    Ok(match text {
+        "full" => BodyRates::Full,
+        "frozen" => BodyRates::Frozen,
+        "tiers" => BodyRates::ThreeTiers,
+        _ => BodyRates::Scaled(
+            text.parse().map_err(|_| format!("wanted full, frozen, tiers or a number, got {text:?}"))?,
+        ),
+    })
+}
+
+fn main() -> anyhow::Result<()> {
+    let started = Instant::now();
+    let args = Args::parse();
+    let transfer = args.transfer.open()?;
+    let device = args.transfer.device.open()?;
+    let output = args.out.clone().map_or(Output::default(), Output::Folder);
+    let name = format!("{}-{}", transfer.splits.train.name, args.transfer.model);
+    let folder = output.create(&name)?.context("a folder")?;
+    match args.features {
+        true => linear(&args, &transfer, &device, &folder, started),
+        false => train(&args, &transfer, &device, &folder, started),
+    }
+}
+
+/// Trains by gradient descent; with two stages the first one's results are in `head`, the second one's in `all`.
+fn train(args: &Args, transfer: &Transfer, device: &Device, folder: &Path, started: Instant) -> anyhow::Result<()> {
+    let stage = |body: BodyRates, lr: f64, folder: &Path| -> anyhow::Result<Trainer> {
+        let model = args.transfer.network(&transfer.splits)?;
+        let trainer = Trainer::new(model, transfer.splits.clone())
+            .name(&args.transfer.model)
+            .device(device.clone())
+            .epochs(args.epochs)
+            .batch_size(args.batch_size)
+            .schedule(Schedule::one_cycle(lr, args.epochs.into())?)
+            .sgd(SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 1e-4, ..SgdConfig::default() })
+            .augment(Augment::none().view(View::RandomResized { area: [0.35, 1.0], ratio: [0.75, 4.0 / 3.0] }).flip())
+            .eval_view(VIEW)
+            .body(body)
+            .threads(args.transfer.threads)
+            .seed(args.seed)
+            .out(folder)
+            .started(started);
+        Ok(args.freeze.iter().fold(trainer, |trainer, pattern| trainer.freeze(pattern)))
+    };
+    let pretrained = |trainer: Trainer| trainer.pretrained(&args.transfer.weights, LoadOptions::new()).replace_head();
+    let trained = match args.stages {
+        Stages::One => pretrained(stage(args.body, args.lr, folder)?).run()?,
+        Stages::Two => {
+            let head = folder.join("head");
+            pretrained(stage(BodyRates::Frozen, args.lr, &head)?).run()?;
+            // The head is good by now: what was its rate would take it away again.
+            stage(args.body, args.lr / 3.0, &folder.join("all"))?.weights(head.join("model.safetensors")).run()?
+        }
+    };
+    say(trained.report.result_line());
+    Ok(())
+}
+
+/// Fits a linear classifier to features and puts it in the head's place.
+fn linear(args: &Args, transfer: &Transfer, device: &Device, folder: &Path, started: Instant) -> anyhow::Result<()> {
+    let splits = &transfer.splits;
+    let model = args.transfer.network(splits)?;
+    let path = args.cache.clone().unwrap_or_else(|| folder.join("features.wgr"));
+    let options = ExtractOptions::default();
+    let mut params = cache(&args.transfer, transfer, (device, &*model), (&path, &options), args.seed)?;
+    let begun = Instant::now();
+    let (train, test) = data::features::open_splits(&path)?;
+    let loss = if args.svm { LinearLoss::Svm } else { LinearLoss::Softmax };
+    let fit = LinearFit { seed: args.seed, ..LinearFit::new(loss) };
+    let classifier = fit.run(device, &train)?;
+    let share = |of: &Evaluation| format!("{} of {} ({:.1} %)", of.correct, of.images, 100.0 * of.accuracy);
+    say(format!(
+        "{loss:?} on features, {:.1} s: training images {} right, test images {}",
+        begun.elapsed().as_secs_f64(),
+        share(&classifier.evaluate(&train)?),
+        share(&classifier.evaluate(&test)?)
+    ));
+    // The whole network, as anyone will use it.
+    let step = StepOptions::new(&splits.test, options.batch_size);
+    let mut step = EvalStep::new(device, &mut params, &*model, &step)?;
+    classifier.into_head(&mut params, &*model, &splits.test, &tap(None))?;
+    let mut loading = LoaderOptions::eval(options.batch_size).threads(args.transfer.threads.min(1));
+    loading.augment.view = Some(VIEW);
+    let whole = evaluate(&mut step, &Loader::new(Arc::new(splits.test.clone()), loading)?, 0)?;
+    say(format!("the network with this head: test images {} right", share(&whole)));
+    let meta = Meta { model: args.transfer.model.clone(), step: 0, epoch: 0, seed: args.seed };
+    let file = folder.join("model.safetensors");
+    checkpoint::save(&file, &params, &meta, Contents::Model)?;
+    say(format!("saved {}", file.display()));
+    let seconds = started.elapsed().as_secs_f64();
+    say(ResultLine {
+        accuracy: whole.accuracy,
+        loss: whole.loss,
+        images_per_s: train.len() as f64 / seconds,
+        first_step_s: 0.0,
+        train_s: seconds,
+        peak_bytes: step.plan().created().0 + params.bytes(),
+        steps: u64::from(fit.epochs) * (train.len() / fit.batch_size.min(train.len())) as u64,
+        seed: args.seed,
+        adapter: device.info().name.clone(),
+    });
+    Ok(())
+}
