@@ -48,13 +48,7 @@ pub fn open(path: &Path, size: usize, access: Access) -> Result<Dataset, DataErr
 /// # Errors
 /// As [`open`]; halves whose classes differ.
 pub fn open_splits(path: &Path, size: usize, access: Access) -> Result<Splits, DataError> {
-    let half = |name: &str| -> Result<Dataset, DataError> {
-        let path = half_name(path, name);
-        // A sharded half is found by its first shard.
-        let sharded = || (2..1000).map(|n| shard_name(&path, 0, n)).find(|path| path.exists());
-        let found = if path.exists() { Some(path.clone()) } else { sharded() };
-        open(&found.unwrap_or(path), size, access)
-    };
+    let half = |name: &str| open(&find_half(path, name), size, access);
     let splits = Splits { train: half("train")?, test: half("val")? };
     if splits.train.class_names != splits.test.class_names {
         return Err(DataError::Layout {
@@ -64,6 +58,25 @@ pub fn open_splits(path: &Path, size: usize, access: Access) -> Result<Splits, D
         });
     }
     Ok(splits)
+}
+
+/// The file of one half of a set, or its first shard.
+fn find_half(path: &Path, half: &str) -> PathBuf {
+    let path = half_name(path, half);
+    if path.exists() { path } else { first_shard(&path).unwrap_or(path) }
+}
+
+/// The first shard of the set that is called `path`, however many there are; of several such sets the one with the fewest.
+fn first_shard(path: &Path) -> Option<PathBuf> {
+    let stem = path.file_stem()?.to_str()?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let number = |entry: std::fs::DirEntry| {
+        let name = entry.file_name();
+        let name = name.to_str()?.strip_prefix(stem)?.strip_prefix("-00000-of-")?;
+        name.strip_suffix(".wgr")?.parse::<u32>().ok().filter(|&shards| shards > 1)
+    };
+    let shards = std::fs::read_dir(folder).ok()?.flatten().filter_map(number).min()?;
+    Some(shard_name(path, 0, shards))
 }
 
 fn half_name(path: &Path, half: &str) -> PathBuf {
@@ -122,6 +135,9 @@ impl RecordStore {
             }
         } else {
             shards.push(shard);
+        }
+        if shards.iter().all(|shard| shard.entries.is_empty()) {
+            return Err(DataError::Empty { origin: path.display().to_string(), what: "record in one of the shards" });
         }
         meta.shard = 0;
         Ok(Self { shards, meta })

@@ -124,9 +124,6 @@ pub fn header(bytes: &[u8], file_bytes: u64, origin: &str) -> Result<Header, Dat
         let (limit, got) = (MAX_META_BYTES.into(), header.meta_bytes.into());
         return Err(DataError::TooLarge { origin: origin(), what: "class names", limit, got });
     }
-    if header.records == 0 {
-        return Err(DataError::Empty { origin: origin(), what: "record" });
-    }
     let index = header.records.checked_mul(ENTRY_BYTES as u64);
     let end = index.and_then(|index| index.checked_add(header.index_at_byte));
     let first = HEADER_BYTES as u64 + u64::from(header.meta_bytes);
@@ -143,7 +140,7 @@ pub fn header(bytes: &[u8], file_bytes: u64, origin: &str) -> Result<Header, Dat
 /// Reads the JSON part.
 ///
 /// # Errors
-/// A wrong sum, no JSON of this kind, no or too many classes, a shard outside their number.
+/// A wrong sum, no JSON of this kind, no or too many classes, a shard outside their number, no record in the only file.
 pub fn meta(bytes: &[u8], header: &Header, origin: &str) -> Result<Meta, DataError> {
     checksum(origin, "class names", header.meta_crc, bytes)?;
     let wrong = |wanted, got| DataError::Layout { origin: origin.to_owned(), wanted, got };
@@ -153,6 +150,10 @@ pub fn meta(bytes: &[u8], header: &Header, origin: &str) -> Result<Meta, DataErr
     }
     if meta.shard >= meta.shards || meta.shards > 100_000 {
         return Err(wrong("a shard below their number", format!("shard {} of {}", meta.shard, meta.shards)));
+    }
+    // A shard may be empty: all of its images could not be read when it was packed.
+    if header.records == 0 && meta.shards == 1 {
+        return Err(DataError::Empty { origin: origin.to_owned(), what: "record" });
     }
     Ok(meta)
 }
