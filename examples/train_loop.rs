@@ -90,7 +90,8 @@ fn main() -> anyhow::Result<()> {
 
     let test = test.context("--epochs must be at least 1")?;
     if let Some(folder) = folder {
-        let meta = Meta { model: args.model, step: train.steps_done(), epoch: args.epochs, seed: args.seed };
+        let data = Some(train_loader.dataset().fingerprint());
+        let meta = Meta { model: args.model, step: train.steps_done(), epoch: args.epochs, seed: args.seed, data };
         checkpoint::save(&folder.join("checkpoint.safetensors"), &params, &meta, Contents::All)?;
     }
     let images = train.steps_done() as f64 * args.batch_size as f64;

@@ -1,5 +1,6 @@
 //! `cargo xtask data pack`, `stats`, `verify` and `preview`: what is done with a folder of images before training.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,8 +17,9 @@ use wgrad::trainer::data::stats::Moments;
 use wgrad::trainer::data::{DataError, ImageStore};
 use wgrad::trainer::{Augment, Dataset, Loader, LoaderOptions, Pixels, View};
 
-/// Images that are prepared at once before they are written: enough for all cores, few enough for memory.
-const CHUNK: usize = 256;
+/// Images that are prepared at once before they are written, at most so many bytes of them and one image a thread more: enough
+/// for all cores, little enough for memory.
+const CHUNK_BYTES: usize = 256 << 20;
 
 #[derive(Subcommand)]
 pub(crate) enum Images {
@@ -74,10 +76,11 @@ pub(crate) fn images(command: &Images) -> Result<()> {
     match command {
         Images::Pack { folder, out, size, raw, shards, allow_bad } => {
             let how = Packing { size: *size, raw: *raw, shards: *shards, allow_bad: *allow_bad };
-            for (scan, path) in halves(folder, out)? {
-                pack(&scan, &path, how)?;
-            }
-            Ok(())
+            let halves = halves(folder, out)?;
+            // All names of all halves at once: not after an hour with the first one.
+            let paths = halves.iter().map(|(scan, path)| new_files(scan, path, how.shards));
+            let paths = paths.collect::<Result<Vec<_>>>()?;
+            halves.iter().zip(&paths).try_for_each(|((scan, _), paths)| pack(scan, paths, how))
         }
         Images::Stats { data } => stats(data),
         Images::Verify { data } => verify(data),
@@ -140,19 +143,54 @@ struct Packing {
     allow_bad: usize,
 }
 
-/// Writes the images of `scan` to record files. What is prepared on all cores is written in order, so the files do not depend
-/// on how many there are.
-fn pack(scan: &Scan, path: &Path, how: Packing) -> Result<()> {
+/// The record files for the images of `scan`, none of which is there yet.
+fn new_files(scan: &Scan, path: &Path, shards: u32) -> Result<Vec<PathBuf>> {
+    if (scan.files.len() as u64) < u64::from(shards) {
+        bail!("--shards {shards}: wanted at most as many as there are images, {}", scan.files.len());
+    }
+    let paths: Vec<PathBuf> = (0..shards).map(|shard| record::shard_name(path, shard, shards)).collect();
+    match paths.iter().find(|path| path.symlink_metadata().is_ok()) {
+        Some(there) => bail!("{}: there is such a file; remove it, or name another with --out", there.display()),
+        None => Ok(paths),
+    }
+}
+
+type Prepared = Result<record::Payload, DataError>;
+
+/// The first images of `range` as records, on all cores: all of them, or those that had been begun when there were `most` bytes.
+fn prepare(
+    store: &dyn ImageStore,
+    range: Range<usize>,
+    how: Packing,
+    most: usize,
+    tell: impl Fn() + Sync,
+) -> Vec<Prepared> {
+    let (next, bytes) = (AtomicUsize::new(range.start), AtomicUsize::new(0));
+    // What is begun is ended, and indices are given out in order: there is no gap in what comes back.
+    let work = |_: rayon::BroadcastContext<'_>| {
+        let mut own = Vec::new();
+        while bytes.load(Ordering::Relaxed) < most {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            if i >= range.end {
+                break;
+            }
+            let payload = record::payload(store, i, how.size, how.raw);
+            bytes.fetch_add(payload.as_ref().map_or(0, record::Payload::len), Ordering::Relaxed);
+            own.push((i, payload));
+            tell();
+        }
+        own
+    };
+    let mut all: Vec<(usize, Prepared)> = rayon::broadcast(work).into_iter().flatten().collect();
+    all.sort_unstable_by_key(|(i, _)| *i);
+    all.into_iter().map(|(_, payload)| payload).collect()
+}
+
+/// Writes the images of `scan` to record files, an equal part to each of `paths`. What is prepared on all cores is written in
+/// order, so the files do not depend on how many there are.
+fn pack(scan: &Scan, paths: &[PathBuf], how: Packing) -> Result<()> {
     let set = scan.dataset(1);
     let store = store(&set)?;
-    if (scan.files.len() as u64) < u64::from(how.shards) {
-        bail!("--shards {}: wanted at most as many as there are images, {}", how.shards, scan.files.len());
-    }
-    // All names at once: not after an hour with the first shard.
-    let paths: Vec<PathBuf> = (0..how.shards).map(|shard| record::shard_name(path, shard, how.shards)).collect();
-    if let Some(there) = paths.iter().find(|path| path.symlink_metadata().is_ok()) {
-        bail!("{}: there is such a file; remove it, or name another with --out", there.display());
-    }
     let progress = bar(scan.files.len(), "packing")?;
     let mut bad = 0;
     let mut packed = 0;
@@ -166,34 +204,33 @@ fn pack(scan: &Scan, path: &Path, how: Packing) -> Result<()> {
             features: None,
         };
         let part = |k: usize| (scan.files.len() * k) / how.shards as usize;
-        let all: Vec<usize> = (part(shard)..part(shard + 1)).collect();
         record::write_file::<anyhow::Error>(path, &meta, |writer| {
-            for chunk in all.chunks(CHUNK) {
-                let prepare = |&i: &usize| {
-                    let payload = record::payload(&*store, i, how.size, how.raw);
-                    progress.inc(1);
-                    payload
-                };
-                let payloads: Vec<Result<record::Payload, DataError>> = chunk.par_iter().map(prepare).collect();
-                for (&i, payload) in chunk.iter().zip(payloads) {
+            let (mut i, end) = (part(shard), part(shard + 1));
+            while i < end {
+                for payload in prepare(&*store, i..end, how, CHUNK_BYTES, || progress.inc(1)) {
                     match payload {
-                        Ok(payload) => writer.push(&payload, scan.labels[i])?,
+                        Ok(payload) => {
+                            writer.push(&payload, scan.labels[i])?;
+                            packed += 1;
+                        }
                         Err(error) if bad < how.allow_bad => {
                             progress.suspend(|| eprintln!("left out: {error}"));
                             bad += 1;
-                            continue;
                         }
                         Err(error) => bail!("{error}; --allow-bad N leaves out N of them"),
                     }
-                    packed += 1;
+                    i += 1;
                 }
             }
             Ok(())
         })?;
     }
     progress.finish_and_clear();
+    if packed == 0 {
+        bail!("{}: wanted at least one image that can be read, got none", scan.root.display());
+    }
     let bytes: u64 = paths.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
-    println!("{}: {packed} images of {} classes, {} MiB", path.display(), set.classes(), bytes >> 20);
+    println!("{}: {packed} images of {} classes, {} MiB", paths[0].display(), set.classes(), bytes >> 20);
     Ok(())
 }
 
@@ -300,11 +337,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         tree(dir.path(), 4);
         let out = dir.path().join("set.wgr");
-        for (scan, path) in halves(dir.path(), &out).unwrap() {
-            pack(&scan, &path, packing(true, 1)).unwrap();
-            let again = pack(&scan, &path, packing(true, 1)).unwrap_err().to_string();
-            assert!(again.contains("there is such a file"), "{again}");
-        }
+        let command =
+            Images::Pack { folder: dir.path().into(), out: out.clone(), size: 8, raw: true, shards: 1, allow_bad: 0 };
+        // The second half is in the way: the first is not begun.
+        std::fs::write(dir.path().join("set-val.wgr"), b"precious").unwrap();
+        let error = images(&command).unwrap_err().to_string();
+        assert!(error.contains("set-val.wgr: there is such a file"), "{error}");
+        assert!(!dir.path().join("set-train.wgr").exists());
+        std::fs::remove_file(dir.path().join("set-val.wgr")).unwrap();
+        images(&command).unwrap();
+        let again = images(&command).unwrap_err().to_string();
+        assert!(again.contains("set-train.wgr: there is such a file"), "{again}");
         let splits = record::open_splits(&out, 8, Access::Memory).unwrap();
         assert_eq!((splits.train.len(), splits.test.len(), splits.train.classes()), (8, 8, 2));
         assert_eq!(store(&splits.train).unwrap().picture(0).unwrap().height, 8);
@@ -324,11 +367,39 @@ mod tests {
         assert!(error.contains("1 images"), "{error}");
         let scan = scan(&dir.path().join("train")).unwrap();
         let path = dir.path().join("x.wgr");
-        let error = pack(&scan, &path, packing(false, 1)).unwrap_err().to_string();
+        let pack = |how: Packing| pack(&scan, &new_files(&scan, &path, how.shards)?, how);
+        let error = pack(packing(false, 1)).unwrap_err().to_string();
         assert!(error.contains("1.ppm") && error.contains("--allow-bad"), "{error}");
         assert!(!path.exists());
-        pack(&scan, &path, Packing { allow_bad: 1, ..packing(false, 2) }).unwrap();
+        pack(Packing { allow_bad: 1, ..packing(false, 2) }).unwrap();
         let set = record::open(&record::shard_name(&path, 0, 2), 8, Access::Positions).unwrap();
         assert_eq!(set.labels, [0, 0, 1, 1, 1]);
+        // Shards with an image each: the one whose image is bad is empty, and the set is none the worse for it.
+        let path = dir.path().join("y.wgr");
+        let pack = |how: Packing| super::pack(&scan, &new_files(&scan, &path, how.shards)?, how);
+        assert!(pack(packing(false, 7)).unwrap_err().to_string().contains("at most as many as there are images, 6"));
+        pack(Packing { allow_bad: 1, ..packing(false, 6) }).unwrap();
+        let set = record::open(&record::shard_name(&path, 3, 6), 8, Access::Positions).unwrap();
+        assert_eq!(set.labels, [0, 0, 1, 1, 1]);
+        assert!((0..5).all(|i| store(&set).unwrap().picture(i).is_ok()));
+    }
+
+    #[test]
+    fn what_is_prepared_at_once_is_bounded_by_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        tree(dir.path(), 12);
+        let set = scan(&dir.path().join("train")).unwrap().dataset(1);
+        let store = store(&set).unwrap();
+        let threads = rayon::current_num_threads();
+        // A raw image is 12 times 10 pixels.
+        let raw = Packing { size: 0, ..packing(true, 1) };
+        for (most, least) in [(1, 1), (3 * 360, 3), (usize::MAX, 22)] {
+            let all = prepare(&*store, 2..24, raw, most, || ());
+            assert!(all.len() >= least && all.len() <= (least - 1 + threads).max(least), "{} for {most}", all.len());
+            for (i, payload) in (2..).zip(all) {
+                let wanted = record::payload(&*store, i, 0, true).unwrap();
+                assert!(payload.unwrap() == wanted, "image {i}");
+            }
+        }
     }
 }

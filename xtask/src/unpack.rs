@@ -23,8 +23,13 @@ pub(crate) fn unpack(archive: &Path, inner: &str, files: &[File], to: &Path) -> 
     let context = || format!("cannot unpack {}", archive.display());
     let packed = fs::File::open(archive).with_context(context)?;
     let wanted_bytes: u64 = files.iter().map(|file| file.bytes).sum();
-    let unpacked = GzDecoder::new(packed).take(wanted_bytes + SLACK_BYTES);
-    let mut tar = tar::Archive::new(unpacked);
+    take(GzDecoder::new(packed).take(wanted_bytes + SLACK_BYTES), archive, inner, files, to)
+}
+
+/// [`unpack`] from the bytes of the `.tar` itself; `archive` is what they are called.
+pub(crate) fn take(tar: impl Read, archive: &Path, inner: &str, files: &[File], to: &Path) -> Result<()> {
+    let context = || format!("cannot unpack {}", archive.display());
+    let mut tar = tar::Archive::new(tar);
     let mut missing: BTreeSet<&str> = files.iter().map(|file| file.name).collect();
     for entry in tar.entries().with_context(context)? {
         let entry = entry.with_context(context)?;

@@ -39,7 +39,7 @@ fn a_run_goes_on_from_a_checkpoint_bit_by_bit() {
 
     let (half, mut step) = start(&device, 1);
     run(&mut step, &batches[..5]);
-    let meta = Meta { model: "net".into(), step: 5, epoch: 0, seed: 1 };
+    let meta = Meta { model: "net".into(), step: 5, epoch: 0, seed: 1, data: Some(0x00c0_ffee) };
     let folder = tempfile::tempdir().expect("tmp");
     let path = folder.path().join("half.safetensors");
     checkpoint::save(&path, &half, &meta, Contents::All).expect("saves");

@@ -133,6 +133,75 @@ fn no_cut_of_a_jpeg_is_an_image() {
     }
 }
 
+/// Where the data of each scan begin and end.
+fn scans(bytes: &[u8]) -> Vec<(usize, usize)> {
+    let (mut at, mut scans) = (2, Vec::new());
+    while bytes[at + 1] != 0xd9 {
+        let end = at + 2 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
+        let is_scan = bytes[at + 1] == 0xda;
+        at = end;
+        if is_scan {
+            while bytes[at] != 0xff || matches!(bytes[at + 1], 0 | 0xd0..=0xd7) {
+                at += 1;
+            }
+            scans.push((end, at));
+        }
+    }
+    scans
+}
+
+#[test]
+fn an_end_marker_too_early_ends_no_image() {
+    let encode = |change: fn(&mut jpeg_encoder::Encoder<&mut Vec<u8>>), grey: bool| {
+        let image = picture(67, 45, 7);
+        let mut bytes = Vec::new();
+        let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, 90);
+        change(&mut encoder);
+        match grey {
+            true => {
+                let grey: Vec<u8> = image.as_raw().iter().step_by(3).copied().collect();
+                encoder.encode(&grey, 67, 45, jpeg_encoder::ColorType::Luma)
+            }
+            false => encoder.encode(image.as_raw(), 67, 45, jpeg_encoder::ColorType::Rgb),
+        }
+        .expect("encodes");
+        bytes
+    };
+    let forms: [(&str, fn(&mut jpeg_encoder::Encoder<&mut Vec<u8>>)); 6] = [
+        ("plain", |_| {}),
+        ("subsampled", |e| e.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2)),
+        ("own tables", |e| e.set_optimized_huffman_tables(true)),
+        ("progressive", |e| e.set_progressive(true)),
+        ("restarts", |e| e.set_restart_interval(3)),
+        ("progressive restarts", |e| {
+            e.set_progressive(true);
+            e.set_restart_interval(3);
+        }),
+    ];
+    for (name, change) in forms {
+        for grey in [false, true] {
+            let whole = encode(change, grey);
+            decode(&whole, "f").unwrap_or_else(|error| panic!("{name}: {error}"));
+            let parts = scans(&whole);
+            let progressive = name.starts_with("progressive");
+            // Of a progressive JPEG later scans only add detail: what is cut is the first, which makes the image, and the last.
+            let cut = if progressive { vec![parts[0], parts[parts.len() - 1]] } else { parts };
+            for (start, end) in cut {
+                // The last byte holds padding, and a unit that ends there may be whole without it.
+                for at in start..end - 2 {
+                    if whole[at - 1] == 0xff {
+                        continue;
+                    }
+                    let early = [&whole[..at], &[0xff, 0xd9]].concat();
+                    let got =
+                        decode(&early, "f").map(|_| ()).expect_err(&format!("{name}, grey {grey}: {at} of {end}"));
+                    assert!(matches!(got, DataError::Undecodable { .. }), "{got}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_no_image_is_named() {
     says(b"", "0 bytes of nothing");

@@ -3,13 +3,15 @@
 mod images;
 
 use images::{jpeg, put};
+use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use wgrad_layers::{AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Relu};
 use wgrad_tensor::{Device, DeviceOptions, Params};
 use wgrad_trainer::data::{folder, record};
 use wgrad_trainer::{
-    Augment, EvalStep, Loader, LoaderOptions, Output, Show, StepOptions, Trainer, View, data, evaluate, evaluate_views,
+    Augment, Checkpoint, EvalStep, Loader, LoaderOptions, Output, Show, StepOptions, Trainer, View, data, evaluate,
+    evaluate_views,
 };
 
 fn device() -> Device {
@@ -25,6 +27,22 @@ fn net() -> impl Layer + Clone + 'static {
         Flatten,
         Linear::new(8, 2),
     )
+}
+
+/// A writer, and what was written to it.
+fn lines() -> (impl Write + Send + 'static, Arc<Mutex<Vec<u8>>>) {
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("whole").extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    (Lines(Arc::clone(&shown)), shown)
 }
 
 /// Reddish and bluish images.
@@ -78,6 +96,22 @@ fn a_folder_and_its_record_file_train_alike_and_a_bad_image_ends_nothing() {
         })
         .expect("packed");
     }
+    // A folder that is not there yet takes the sheet, too.
+    let out = dir.path().join("new/run");
+    put(dir.path(), "train/blue/notes.txt", b"words");
+    let (lines, shown) = lines();
+    let trainer = Trainer::new(net(), folder::open(dir.path(), 16).expect("good")).device(device.clone()).batch_size(8);
+    let trainer = trainer.epochs(1).out(&out).preview(out.join("sheet.png")).show(Show::Lines(Box::new(lines)));
+    trainer.run().expect("trains");
+    assert!(std::fs::read(out.join("sheet.png")).expect("sheet").starts_with(b"\x89PNG"));
+    let shown = String::from_utf8(shown.lock().expect("whole").clone()).expect("text");
+    assert!(shown.contains("train: passed over blue/notes.txt: not named as an image"), "{shown}");
+    let checkpoint = std::fs::read(out.join("checkpoint.safetensors")).expect("saved");
+    let meta = Checkpoint::parse(&checkpoint, "x").and_then(|checkpoint| checkpoint.meta("x")).expect("good");
+    assert_eq!(meta.data, Some(splits.train.fingerprint()));
+    meta.check_data(&splits.train, false, "x").expect("the same");
+    assert!(meta.check_data(&splits.test, false, "x").is_err());
+
     let again = run(record::open_splits(&dir.path().join("x.wgr"), 16, record::Access::Memory).expect("good"));
     assert_eq!(again.test, report.test);
 }

@@ -71,6 +71,39 @@ fn identical_pixels_give_identical_batches() {
 }
 
 #[test]
+fn a_thousand_shards_are_found_and_some_may_be_empty() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let meta = |shard| Meta { name: "s".into(), class_names: vec!["a".into()], shard, shards: 1200, ..Meta::default() };
+    let bytes = png(&picture(4, 4, 1));
+    for half in ["train", "val"] {
+        for shard in 0..1200 {
+            let path = record::shard_name(&dir.path().join(format!("x-{half}.wgr")), shard, 1200);
+            let mut writer = Writer::new(Memory::new(Vec::new()), &meta(shard)).expect("memory");
+            if shard == 7 || shard == 1198 {
+                writer.push(&Payload::File(bytes.clone()), 0).expect("memory");
+            }
+            fs::write(path, writer.finish().expect("memory").into_inner()).expect("written");
+        }
+    }
+    let got = record::open_splits(&dir.path().join("x.wgr"), 4, Access::Memory).expect("found");
+    assert_eq!((got.train.len(), got.test.len()), (2, 2));
+    for i in 0..2 {
+        assert_eq!(store(&got.train).picture(i).expect("there").width, 4);
+    }
+    assert!(store(&got.train).origin(1).contains("01198-of-01200"), "{}", store(&got.train).origin(1));
+    assert!(store(&got.train).picture(2).is_err());
+    // Nothing at all is no data set.
+    for shard in 0..2 {
+        let path = record::shard_name(&dir.path().join("none.wgr"), shard, 2);
+        let meta = Meta { shards: 2, ..meta(shard) };
+        let writer = Writer::new(Memory::new(Vec::new()), &meta).expect("memory");
+        fs::write(path, writer.finish().expect("memory").into_inner()).expect("written");
+    }
+    let path = record::shard_name(&dir.path().join("none.wgr"), 0, 2);
+    assert!(matches!(record::open(&path, 4, Access::Positions), Err(DataError::Empty { .. })));
+}
+
+#[test]
 fn resizing_shortens_the_shorter_side_and_never_lengthens_it() {
     let dir = tempfile::tempdir().expect("tmp");
     put(dir.path(), "a/1.png", &png(&picture(60, 40, 1)));

@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     ("wgrad-trainer", "crates/trainer", &["wgrad-layers", "wgrad-tensor", "wgrad-datasets"]),
     ("wgrad", "crates/wgrad", &["wgrad-trainer", "wgrad-layers", "wgrad-tensor", "wgrad-datasets"]),
     ("xtask", "xtask", &["wgrad", "wgrad-trainer", "wgrad-layers", "wgrad-tensor", "wgrad-datasets", "wgrad-shaders"]),
+    ("wgrad-fuzz", "fuzz", &["wgrad-trainer", "wgrad-tensor", "wgrad-datasets"]),
 ];
 
 /// Crates that only tensor (and xtask, which checks shaders) may depend on.

@@ -1,9 +1,9 @@
 //! Checkpoints: all parameters in one safetensors file, under PyTorch's names and in PyTorch's shapes.
 //!
 //! Beside weights and running statistics, a checkpoint holds the optimiser's state under `optimizer.…` and says in its
-//! metadata what it is (`format`, `version`, `model`, `step`, `epoch`, `seed`). Parsers take bytes ([`Checkpoint::parse`]);
-//! only [`read`] and [`save`] touch files. Loading checks every name and shape before it changes anything. The same state
-//! gives the same bytes.
+//! metadata what it is (`format`, `version`, `model`, `step`, `epoch`, `seed`, and `data`, the training images' fingerprint).
+//! Parsers take bytes ([`Checkpoint::parse`]); only [`read`] and [`save`] touch files. Loading checks every name and shape
+//! before it changes anything. The same state gives the same bytes.
 
 mod file;
 mod parse;
@@ -13,6 +13,7 @@ mod tests;
 pub(crate) use file::write_whole;
 pub use file::{read, save_bytes};
 
+use crate::data::Dataset;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -66,6 +67,21 @@ pub enum CheckpointError {
         origin: String,
         /// What differs.
         difference: Box<Difference>,
+    },
+    /// The run learned from other images. Nothing was changed.
+    #[error(
+        "{origin}: wanted the training images that the run began with (fingerprint {wanted:08x}), got data set {name} \
+         ({got:08x}); name the data of that run, or take other data on purpose with force_data"
+    )]
+    OtherData {
+        /// Path, or name of the bytes.
+        origin: String,
+        /// The fingerprint in the checkpoint.
+        wanted: u32,
+        /// Name of the data set given.
+        name: String,
+        /// Its fingerprint.
+        got: u32,
     },
     /// The device did not give or take a parameter.
     #[error(transparent)]
@@ -131,6 +147,26 @@ pub struct Meta {
     pub epoch: u32,
     /// The run's seed.
     pub seed: u64,
+    /// [`Dataset::fingerprint`] of the training images; none in files of older versions.
+    pub data: Option<u32>,
+}
+
+impl Meta {
+    /// Whether a run that goes on from this checkpoint would learn from the images that the run learned from so far. What is
+    /// not known is not refused, and `force` takes any data. To start from a checkpoint's weights alone asks for no such thing.
+    ///
+    /// # Errors
+    /// Another fingerprint than that of `train`.
+    pub fn check_data(&self, train: &Dataset, force: bool, origin: &str) -> Result<(), CheckpointError> {
+        let got = train.fingerprint();
+        match self.data.filter(|&wanted| wanted != got && !force) {
+            None => Ok(()),
+            Some(wanted) => {
+                let (origin, name) = (origin.to_string(), train.name.clone());
+                Err(CheckpointError::OtherData { origin, wanted, name, got })
+            }
+        }
+    }
 }
 
 /// Which parameters a file holds.
@@ -175,7 +211,8 @@ impl Checkpoint {
             ("epoch", meta.epoch.to_string()),
             ("seed", meta.seed.to_string()),
         ];
-        Ok(Checkpoint { tensors, metadata: metadata.map(|(key, value)| (key.to_string(), value)).into() })
+        let metadata = metadata.into_iter().chain(meta.data.map(|data| ("data", format!("{data:08x}"))));
+        Ok(Checkpoint { tensors, metadata: metadata.map(|(key, value)| (key.to_string(), value)).collect() })
     }
 
     /// What the file says about itself.
@@ -203,7 +240,14 @@ impl Checkpoint {
             origin: origin.to_string(),
             what: format!("the metadata \"epoch\" is {}, more than can be", text("epoch")),
         })?;
-        Ok(Meta { model: text("model").to_string(), step: number("step")?, epoch, seed: number("seed")? })
+        let data = match self.metadata.get("data") {
+            None => None,
+            Some(digits) => Some(u32::from_str_radix(digits, 16).map_err(|_| CheckpointError::Format {
+                origin: origin.to_string(),
+                what: format!("the metadata \"data\" is {digits:?}, no number of eight hexadecimal digits"),
+            })?),
+        };
+        Ok(Meta { model: text("model").to_string(), step: number("step")?, epoch, seed: number("seed")?, data })
     }
 
     /// How the tensors differ from what a model wants, given as names and shapes in the model's order.

@@ -38,7 +38,7 @@ fn there_and_back_and_always_the_same_bytes() {
     assert_eq!(Checkpoint::parse(&bytes, "x").expect("good"), sample());
     assert_eq!(sample().to_bytes(), bytes);
     let meta = sample().meta("x").expect("good");
-    assert_eq!(meta, Meta { model: "tiny".into(), step: 70, epoch: 2, seed: 9 });
+    assert_eq!(meta, Meta { model: "tiny".into(), step: 70, epoch: 2, seed: 9, data: None });
     assert_eq!(sample().difference(&wanted()), None);
 }
 
@@ -100,8 +100,37 @@ fn foreign_metadata_is_refused_with_a_hint() {
     says("version", "2", "version \"2\"");
     says("step", "-1", "\"step\" is \"-1\"");
     says("epoch", "5000000000", "epoch");
+    says("data", "xyz", "hexadecimal");
     let none = Checkpoint { metadata: BTreeMap::new(), ..sample() };
     assert!(none.meta("x").is_err());
+}
+
+#[test]
+fn other_data_are_refused_unless_forced() {
+    let set = |label| Dataset {
+        name: "made".into(),
+        images: vec![1, 2].into(),
+        labels: vec![0, label],
+        channels: 1,
+        height: 1,
+        width: 1,
+        class_names: vec!["a".into(), "b".into()],
+        mean: [0.5; 3],
+        std: [0.5; 3],
+    };
+    let mut file = sample();
+    file.metadata.insert("data".into(), format!("{:08x}", set(1).fingerprint()));
+    let file = Checkpoint::parse(&file.to_bytes(), "x").expect("good");
+    let meta = file.meta("run/x").expect("good");
+    assert_eq!(meta.data, Some(set(1).fingerprint()));
+    meta.check_data(&set(1), false, "run/x").expect("the same");
+    let error = meta.check_data(&set(0), false, "run/x").expect_err("other labels").to_string();
+    for part in ["run/x", "made", "force_data", &format!("{:08x}", set(0).fingerprint())] {
+        assert!(error.contains(part), "{error}");
+    }
+    meta.check_data(&set(0), true, "run/x").expect("forced");
+    // Files of older versions say nothing.
+    sample().meta("x").expect("good").check_data(&set(0), false, "x").expect("not known");
 }
 
 #[test]

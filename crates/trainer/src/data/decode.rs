@@ -13,7 +13,8 @@
 //! | animation | its first frame |
 //! | colour profile | ignored |
 //!
-//! A JPEG that ends early is an error even where a decoder would fill the rest with grey.
+//! A JPEG that ends early is an error even where a decoder would fill the rest with grey; so is one whose end marker comes too
+//! early.
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +26,7 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-use super::{DataError, Picture};
+use super::{DataError, Picture, jpeg};
 
 /// The most pixels accepted: 64 Mi, 192 MiB of RGB. Larger images are refused before anything is allocated for them.
 pub const MAX_PIXELS: u64 = 1 << 26;
@@ -45,7 +46,7 @@ pub fn decode(bytes: &[u8], origin: &str) -> Result<Picture, DataError> {
 pub fn decode_at_most(bytes: &[u8], max_pixels: u64, origin: &str) -> Result<Picture, DataError> {
     // A bug of a decoder costs one image and not the run. Nothing outlives the panic.
     catch_unwind(AssertUnwindSafe(|| match is_jpeg(bytes) {
-        true => jpeg(bytes, max_pixels, origin),
+        true => decode_jpeg(bytes, max_pixels, origin),
         false => other(bytes, max_pixels, origin),
     }))
     .unwrap_or_else(|_| Err(broken(origin, "bytes at which the decoder panics")))
@@ -73,19 +74,21 @@ fn within(size: (u64, u64), limit: u64, origin: &str) -> Result<(), DataError> {
     Ok(())
 }
 
-fn jpeg(bytes: &[u8], max_pixels: u64, origin: &str) -> Result<Picture, DataError> {
+fn decode_jpeg(bytes: &[u8], max_pixels: u64, origin: &str) -> Result<Picture, DataError> {
+    let sealed = jpeg::sealed(bytes);
+    let seen = sealed.as_deref().unwrap_or(bytes);
     // Strict: otherwise what is missing or unreadable becomes grey pixels without a word.
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(1 << 16)
         .set_max_height(1 << 16)
         .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(seen), options);
     decoder.decode_headers().map_err(|error| broken(origin, format!("a broken JPEG ({error})")))?;
     let (width, height) = decoder.dimensions().ok_or_else(|| broken(origin, "a JPEG without a size"))?;
     within((width as u64, height as u64), max_pixels, origin)?;
-    if !is_complete(bytes) {
-        return Err(broken(origin, format!("a truncated JPEG of {} bytes", bytes.len())));
+    if let Err(missing) = &sealed {
+        return Err(broken(origin, missing));
     }
     let pixels = decoder.decode().map_err(|error| broken(origin, format!("a broken JPEG ({error})")))?;
     if decoder.output_colorspace() != Some(ColorSpace::RGB) || pixels.len() != 3 * width * height {
@@ -93,27 +96,6 @@ fn jpeg(bytes: &[u8], max_pixels: u64, origin: &str) -> Result<Picture, DataErro
     }
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
     upright(Picture { width, height, pixels }, orientation, origin)
-}
-
-/// Whether the end marker of a JPEG is there: segments are stepped over by their lengths (a thumbnail in one has an end of
-/// its own), entropy-coded data up to the next marker.
-fn is_complete(bytes: &[u8]) -> bool {
-    let mut at = 2;
-    loop {
-        // To the next marker: 0xff and neither a stuffed zero nor one of the restart markers within a scan, nor fill.
-        let Some(step) = bytes.get(at..).and_then(|rest| rest.iter().position(|&b| b == 0xff)) else { return false };
-        at += step + 1;
-        let Some(&marker) = bytes.get(at) else { return false };
-        match marker {
-            0xd9 => return true,
-            0x00 | 0x01 | 0xd0..=0xd8 => at += 1,
-            0xff => {}
-            _ => {
-                let Some(length) = bytes.get(at + 1..at + 3) else { return false };
-                at += 1 + usize::from(u16::from_be_bytes([length[0], length[1]])).max(2);
-            }
-        }
-    }
 }
 
 fn other(bytes: &[u8], max_pixels: u64, origin: &str) -> Result<Picture, DataError> {

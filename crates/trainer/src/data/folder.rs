@@ -87,7 +87,7 @@ pub fn halves(folder: &Path) -> Result<[Scan; 2], DataError> {
     }
     let lists = ["val.txt", "valid.txt", "validation.txt", "test.txt"];
     if let (Some(train), Some(test)) = (there(&["train.txt"]), there(&lists)) {
-        return Ok([scan_list(&train, folder)?, scan_list(&test, folder)?]);
+        return Ok([scan_any_list(&train, folder, true)?, scan_any_list(&test, folder, false)?]);
     }
     Err(DataError::Layout {
         origin: folder.display().to_string(),
@@ -127,9 +127,18 @@ pub fn scan(root: &Path) -> Result<Scan, DataError> {
 /// # Errors
 /// A list that cannot be read or parsed, a path that is absolute or has `..` in it, fewer than two classes.
 pub fn scan_list(path: &Path, root: &Path) -> Result<Scan, DataError> {
+    scan_any_list(path, root, false)
+}
+
+/// [`scan_list`], of which a list to learn from must also pass [`List::check_training`].
+fn scan_any_list(path: &Path, root: &Path, training: bool) -> Result<Scan, DataError> {
     let bytes = read_regular(path, list::MAX_BYTES as u64)?;
     let origin = path.display().to_string();
-    let List { paths, labels, class_names } = list::parse(&bytes, &origin)?;
+    let list = list::parse(&bytes, &origin)?;
+    if training {
+        list.check_training(&origin)?;
+    }
+    let List { paths, labels, class_names, .. } = list;
     let mut files = Vec::with_capacity(paths.len());
     for bytes in paths {
         let file = os_path(bytes, &origin)?;
@@ -298,7 +307,7 @@ impl Scan {
     #[must_use]
     pub fn dataset(&self, size: usize) -> Dataset {
         let name = self.root.file_name().map_or_else(|| "folder".to_owned(), escaped);
-        let store = FolderStore { root: self.root.clone(), files: self.files.clone() };
+        let store = FolderStore { root: self.root.clone(), files: self.files.clone(), skipped: self.skipped.clone() };
         Dataset {
             name,
             images: Pixels::Stored(Arc::new(store)),
@@ -318,6 +327,7 @@ impl Scan {
 struct FolderStore {
     root: PathBuf,
     files: Vec<PathBuf>,
+    skipped: Vec<String>,
 }
 
 impl FolderStore {
@@ -347,5 +357,19 @@ impl ImageStore for FolderStore {
 
     fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>, DataError> {
         self.read(i).map(Some)
+    }
+
+    /// A sum over the paths below the root: a folder that was moved is the same, a file that was changed in place is, too.
+    fn fingerprint(&self) -> Option<u32> {
+        let mut sum = crc32fast::Hasher::new();
+        for file in &self.files {
+            sum.update(file.as_os_str().as_encoded_bytes());
+            sum.update(&[0]);
+        }
+        Some(sum.finalize())
+    }
+
+    fn passed_over(&self) -> &[String] {
+        &self.skipped
     }
 }

@@ -3,6 +3,8 @@
 //! `path<TAB>class` or `path class` (the last blank divides, so paths may hold blanks). Classes are all numbers, counted from
 //! 0, or names. Lines end in LF or CRLF, empty ones and a byte order mark are passed over. Caffe's `train.txt` is one.
 
+use std::collections::HashMap;
+
 use super::DataError;
 
 /// The longest list accepted, in bytes: 16 times that of ImageNet.
@@ -20,6 +22,38 @@ pub struct List {
     pub labels: Vec<u32>,
     /// Names of the classes: sorted by their bytes, or `0`, `1`, … where the list has numbers.
     pub class_names: Vec<String>,
+    /// Line that each image stands in, from 1.
+    pub lines: Vec<u32>,
+}
+
+impl List {
+    /// Whether a network can learn from the list: every class has an image, and no image stands there twice, be it with one
+    /// class or with two. Paths are the same where they differ in `.` and doubled slashes alone.
+    ///
+    /// # Errors
+    /// The first line that breaks it; `origin` names the list.
+    pub fn check_training(&self, origin: &str) -> Result<(), DataError> {
+        let wrong = |i: usize, wanted, got| {
+            let line = self.lines.get(i).copied().unwrap_or_default();
+            Err(DataError::Layout { origin: format!("{origin}, line {line}"), wanted, got })
+        };
+        let mut is_seen = vec![false; self.class_names.len()];
+        self.labels.iter().for_each(|&label| is_seen[label as usize] = true);
+        if let Some(gap) = is_seen.iter().position(|seen| !seen) {
+            let above = self.labels.iter().position(|&label| label as usize > gap).unwrap_or_default();
+            let got = format!("class {} and no image of class {gap}", self.labels[above]);
+            return wrong(above, "classes numbered from 0 without a gap", got);
+        }
+        let mut first = HashMap::with_capacity(self.paths.len());
+        for (i, path) in self.paths.iter().enumerate() {
+            let parts: Vec<&[u8]> = path.split(|&b| b == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
+            if let Some(before) = first.insert(parts.join(&b'/'), self.lines[i]) {
+                let path = String::from_utf8_lossy(&path[..path.len().min(200)]);
+                return wrong(i, "each image once", format!("{path:?}, which is in line {before}, too"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads a list; `origin` names the bytes in messages.
@@ -33,7 +67,7 @@ pub fn parse(bytes: &[u8], origin: &str) -> Result<List, DataError> {
         return Err(DataError::TooLarge { origin: origin.to_owned(), what: "a list", limit, got });
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let (mut paths, mut classes) = (Vec::new(), Vec::new());
+    let (mut paths, mut classes, mut lines) = (Vec::new(), Vec::new(), Vec::new());
     for (number, line) in bytes.split(|&b| b == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.trim_ascii().is_empty() {
@@ -57,12 +91,13 @@ pub fn parse(bytes: &[u8], origin: &str) -> Result<List, DataError> {
         let class = std::str::from_utf8(class).map_err(|_| wrong("a class in UTF-8", class))?;
         paths.push(path.to_vec());
         classes.push(class);
+        lines.push(u32::try_from(number + 1).unwrap_or(u32::MAX));
     }
     if paths.is_empty() {
         return Err(DataError::Empty { origin: origin.to_owned(), what: "line with a path and a class" });
     }
     let (labels, class_names) = named(&classes, origin)?;
-    Ok(List { paths, labels, class_names })
+    Ok(List { paths, labels, class_names, lines })
 }
 
 fn named(classes: &[&str], origin: &str) -> Result<(Vec<u32>, Vec<String>), DataError> {
@@ -116,6 +151,22 @@ mod tests {
     }
 
     #[test]
+    fn a_training_list_has_every_class_and_every_image_once() {
+        let check = |bytes: &[u8]| parse(bytes, "f").expect("a list").check_training("f");
+        check(b"a.jpg 1\n\nb.jpg 0\nb/b.jpg 1\n").expect("good");
+        check(b"a.jpg dog\nb.jpg cat\n").expect("good");
+        let says = |bytes: &[u8], all: &str| {
+            let e = check(bytes).expect_err("bad").to_string();
+            assert_eq!(e, all);
+        };
+        let gap = "f, line 4: wanted classes numbered from 0 without a gap, got class 3 and no image of class 2";
+        says(b"a 0\nb 1\n\nc 3\n", gap);
+        says(b"a 1\n", "f, line 1: wanted classes numbered from 0 without a gap, got class 1 and no image of class 0");
+        let twice = "f, line 3: wanted each image once, got \"./x//a.jpg\", which is in line 1, too";
+        says(b"x/a.jpg 0\nb.jpg 1\n./x//a.jpg 1\n", twice);
+    }
+
+    #[test]
     fn random_bytes_never_panic() {
         let mut rng = Stream::new(7, 99, 0, 0);
         let alphabet = b"ab/.01 \t\r\n\xff\0\xef\xbb\xbf";
@@ -125,6 +176,7 @@ mod tests {
             if let Ok(list) = parse(&bytes, "f") {
                 assert_eq!(list.paths.len(), list.labels.len());
                 assert!(list.labels.iter().all(|&l| (l as usize) < list.class_names.len()));
+                let _ = list.check_training("f");
             }
         }
     }

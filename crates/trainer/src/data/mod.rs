@@ -10,6 +10,7 @@ mod error;
 pub mod features;
 pub mod folder;
 pub mod idx;
+mod jpeg;
 pub mod list;
 pub mod open;
 pub mod record;
@@ -146,6 +147,35 @@ impl Dataset {
         self
     }
 
+    /// A number that differs where labels, classes or images differ: of images in memory their bytes, of images in files what
+    /// [`ImageStore::fingerprint`] tells. Sizes to which files are brought, mean and deviation are settings and change nothing.
+    #[must_use]
+    pub fn fingerprint(&self) -> u32 {
+        let mut sum = crc32fast::Hasher::new();
+        for name in &self.class_names {
+            sum.update(name.as_bytes());
+            sum.update(&[0]);
+        }
+        self.labels.iter().for_each(|label| sum.update(&label.to_le_bytes()));
+        match &self.images {
+            Pixels::Memory(images) => {
+                [self.channels, self.height, self.width].iter().for_each(|n| sum.update(&(*n as u64).to_le_bytes()));
+                sum.update(images);
+            }
+            Pixels::Stored(store) => sum.update(&store.fingerprint().unwrap_or_default().to_le_bytes()),
+        }
+        sum.finalize()
+    }
+
+    /// What was passed over when images in files were looked for, and why; one line each.
+    #[must_use]
+    pub fn passed_over(&self) -> &[String] {
+        match &self.images {
+            Pixels::Memory(_) => &[],
+            Pixels::Stored(store) => store.passed_over(),
+        }
+    }
+
     /// Mean and standard deviation of each channel as measured over all images in memory, in units where pixels run from 0
     /// to 1; grey repeats its one value. Zeros for an empty set and for one in files.
     #[must_use]
@@ -267,6 +297,27 @@ mod tests {
         assert_eq!(d.image(1), &[0, 10, 20, 255, 10, 40]);
         assert_eq!(d.geometry().mean_colour, [128, 0, 255]);
         assert_eq!(d.take(1).len(), 1);
+    }
+
+    #[test]
+    fn a_fingerprint_tells_data_sets_apart() {
+        let own = tiny().fingerprint();
+        assert_eq!(own, tiny().fingerprint());
+        let renamed = Dataset { name: "other".into(), mean: [0.0; 3], ..tiny() };
+        assert_eq!(own, renamed.fingerprint());
+        let mut pixel = tiny();
+        let Pixels::Memory(bytes) = &mut pixel.images else { panic!("in memory") };
+        bytes[7] ^= 1;
+        let changed = [
+            pixel,
+            tiny().take(1),
+            Dataset { labels: vec![1, 0], ..tiny() },
+            Dataset { class_names: vec!["b".into(), "a".into()], ..tiny() },
+            Dataset { height: 2, width: 1, ..tiny() },
+        ];
+        for (i, set) in changed.into_iter().enumerate() {
+            assert_ne!(own, set.fingerprint(), "change {i}");
+        }
     }
 
     #[test]

@@ -39,10 +39,15 @@ pub trait ImageStore: Send + Sync + fmt::Debug {
     /// A file that cannot be read or is damaged; an index past the end.
     fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>, DataError>;
 
-    /// A number that differs where any image or label differs, if there is one to be had without reading all of them: what a
-    /// checkpoint keeps to notice other data.
+    /// A number that differs where the images differ, as far as that can be told without reading all of them (a record file knows
+    /// the sums of its records, a folder the paths of its files), or none: what a checkpoint keeps to notice other data.
     fn fingerprint(&self) -> Option<u32> {
         None
+    }
+
+    /// What was passed over when the images were looked for, and why; one line each.
+    fn passed_over(&self) -> &[String] {
+        &[]
     }
 }
 

@@ -284,7 +284,8 @@ impl Trainer {
         self
     }
 
-    /// Writes the first images of the first epoch, as the network will get them, to this PNG before training begins.
+    /// Writes the first images of the first epoch, as the network will get them, to this PNG before training begins. It may lie
+    /// in the folder for the results, which is made before; a file of that name is replaced.
     #[must_use]
     pub fn preview(mut self, path: impl Into<PathBuf>) -> Trainer {
         self.preview = Some(path.into());

@@ -19,6 +19,8 @@ use wgrad_tensor::{Device, Params, Ticket};
 const MODEL: &str = "model.safetensors";
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const CURVES: &str = "curves.svg";
+/// The most files of each half that are named as passed over.
+const MAX_PASSED_OVER: usize = 10;
 
 impl Trainer {
     /// Trains. Writes into the run's folder, if there is one: `run.json` (the settings), `log.jsonl`, `steps.csv` and
@@ -70,16 +72,20 @@ impl Trainer {
         };
         let options = self.loader_options();
         let settings = self.settings(&device);
+        let fingerprint = self.data.train.fingerprint();
         let train_loader = Loader::new(Arc::new(self.data.train), options)?;
-        if let Some(path) = self.preview.take() {
-            write_preview(&train_loader, path)?;
-        }
+        let preview =
+            self.preview.take().map(|path| Ok::<_, TrainError>((preview(&train_loader)?, path))).transpose()?;
         // One thread feeds an evaluation: it must not take the cores from a software adapter.
         let mut eval_options = LoaderOptions::eval(eval_batch).threads(self.threads.min(1));
         eval_options.augment.view = self.eval_view;
         eval_options.bad_image_share = self.bad_image_share;
         let eval_loader = Loader::new(Arc::new(self.data.test), eval_options)?;
         let folder = self.output.create(&self.name)?;
+        // Only now: the folder must have been new or empty, and the sheet may lie in it.
+        if let Some((sheet, path)) = preview {
+            write_whole(&path, &sheet).map_err(|source| TrainError::Write { path, source })?;
+        }
         let plans = [Some(train.plan()), train.update_plan(), Some(eval.plan())];
         let created = plans.into_iter().flatten().map(|plan| plan.created());
         let (bytes, buffers) =
@@ -98,7 +104,7 @@ impl Trainer {
             log: folder.as_deref().map(RunLog::new),
             files: folder.map(|folder| Files { folder, title: self.name.clone() }),
             progress,
-            meta: Meta { model: self.name, step: 0, epoch: 0, seed: self.seed },
+            meta: Meta { model: self.name, step: 0, epoch: 0, seed: self.seed, data: Some(fingerprint) },
             log_every: u64::from(self.log_every),
             device_bytes: bytes,
             started,
@@ -165,13 +171,12 @@ impl Trainer {
     }
 }
 
-/// The first images of the first epoch as the network gets them; stops where there are enough for a sheet.
-fn write_preview(loader: &Loader, path: PathBuf) -> Result<(), TrainError> {
+/// A sheet of the first images of the first epoch as the network gets them; stops where there are enough.
+fn preview(loader: &Loader) -> Result<Vec<u8>, TrainError> {
     let enough = 64usize.div_ceil(loader.options().batch_size);
     let batches = loader.epoch(0).take(enough).collect::<Result<Vec<_>, _>>()?;
     let set = loader.dataset();
-    let sheet = contact_sheet(&batches, set.channels, set.height, set.width)?;
-    write_whole(&path, &sheet).map_err(|source| TrainError::Write { path, source })
+    Ok(contact_sheet(&batches, set.channels, set.height, set.width)?)
 }
 
 /// A step whose loss has not been read yet.
@@ -277,6 +282,15 @@ impl Run {
             test.dataset().len(),
             wgrad_tensor::error::mib(self.device_bytes)
         ));
+        for loader in [train, test] {
+            let (name, passed) = (&loader.dataset().name, loader.dataset().passed_over());
+            for line in passed.iter().take(MAX_PASSED_OVER) {
+                self.progress.message(&format!("{name}: passed over {line}"));
+            }
+            if passed.len() > MAX_PASSED_OVER {
+                self.progress.message(&format!("{name}: passed over {} more", passed.len() - MAX_PASSED_OVER));
+            }
+        }
         let tuned = self.train.plan().tuned();
         if tuned.from_table + tuned.contests.len() > 0 {
             self.progress.message(&tuned.summary());

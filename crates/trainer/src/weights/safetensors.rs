@@ -2,19 +2,25 @@
 //!
 //! The crate `safetensors` checks that offsets follow each other, that shapes have as many bytes as they say, and that nothing is
 //! left over. Before it sees the header, this module bounds its length and the number of tensors, and refuses names that stand
-//! there twice (of which a hash map would silently keep the last).
+//! there twice (of which a hash map would silently keep the last) and lists that are longer than any shape.
 
 use super::element::Element;
 use super::error::Defect;
 use super::{MAX_TENSORS, Weights};
 use safetensors::{Dtype, SafeTensors};
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use wgrad_tensor::{Array, Shape};
 
 /// Longest header, in bytes. 65,536 tensors with names of a hundred letters take 13 MB.
 const MAX_HEADER_BYTES: u64 = 16 << 20;
+/// Most lines of metadata.
+const MAX_METADATA: usize = 4096;
+/// Most numbers in a shape or a pair of offsets; tensors of more than four dimensions are refused by name.
+const MAX_LIST: usize = 16;
 const HEADER: &str = "header";
 
 /// Tensors of floating-point numbers as f32; others are listed as left out.
@@ -97,7 +103,8 @@ fn check_header(bytes: &[u8]) -> Result<(), Defect> {
     checked.map_err(|error| Defect::new(HEADER, 8, error.to_string()))
 }
 
-/// Passes over the header and keeps only the names.
+/// Passes over the header and keeps only the names. The crate holds all of a header in memory, at up to 32 bytes for two of text,
+/// so what could be many is counted here: tensors, lines of metadata, numbers of a list.
 struct Names;
 
 impl<'de> Visitor<'de> for Names {
@@ -109,15 +116,110 @@ impl<'de> Visitor<'de> for Names {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen = HashSet::new();
-        while let Some((name, IgnoredAny)) = map.next_entry::<std::borrow::Cow<'de, str>, IgnoredAny>()? {
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
             if seen.len() > MAX_TENSORS {
-                return Err(serde::de::Error::custom(format!("more than {MAX_TENSORS} tensors")));
+                return Err(A::Error::custom(format!("more than {MAX_TENSORS} tensors")));
             }
             if seen.contains(&name) {
-                return Err(serde::de::Error::custom(format!("tensor {name:?} stands there twice")));
+                return Err(A::Error::custom(format!("tensor {name:?} stands there twice")));
+            }
+            match &*name {
+                "__metadata__" => map.next_value::<Metadata>().map(drop)?,
+                _ => map.next_value::<Info>().map(drop)?,
             }
             seen.insert(name);
         }
         Ok(())
+    }
+}
+
+/// Texts by name, passed over.
+struct Metadata;
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Metadata, D::Error> {
+        json.deserialize_any(Metadata)
+    }
+}
+
+impl<'de> Visitor<'de> for Metadata {
+    type Value = Metadata;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("texts by name")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Metadata, E> {
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
+        let mut count = 0;
+        while let Some((IgnoredAny, IgnoredAny)) = map.next_entry()? {
+            count += 1;
+            if count > MAX_METADATA {
+                return Err(A::Error::custom(format!("more than {MAX_METADATA} lines of metadata")));
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// What a tensor is, passed over.
+struct Info;
+
+impl<'de> Deserialize<'de> for Info {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Info, D::Error> {
+        json.deserialize_map(Info)
+    }
+}
+
+impl<'de> Visitor<'de> for Info {
+    type Value = Info;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of dtype, shape and data_offsets")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Info, A::Error> {
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            match &*key {
+                "shape" | "data_offsets" => map.next_value::<Short>().map(drop)?,
+                "dtype" => map.next_value::<IgnoredAny>().map(drop)?,
+                _ => {
+                    let key: String = key.chars().take(40).collect();
+                    return Err(A::Error::custom(format!("a tensor has no {key:?}")));
+                }
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// A list of few numbers, passed over.
+struct Short;
+
+impl<'de> Deserialize<'de> for Short {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Short, D::Error> {
+        json.deserialize_seq(Short)
+    }
+}
+
+impl<'de> Visitor<'de> for Short {
+    type Value = Short;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {MAX_LIST} numbers")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Short, A::Error> {
+        let mut count = 0;
+        while list.next_element::<u64>()?.is_some() {
+            count += 1;
+            if count > MAX_LIST {
+                return Err(A::Error::invalid_length(count, &self));
+            }
+        }
+        Ok(self)
     }
 }

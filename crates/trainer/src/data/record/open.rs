@@ -68,8 +68,20 @@ pub fn open_splits(path: &Path, size: usize, access: Access) -> Result<Splits, D
 #[must_use]
 pub fn find_half(path: &Path, half: &str) -> PathBuf {
     let path = half_name(path, half);
-    let sharded = || (2..1000).map(|n| shard_name(&path, 0, n)).find(|path| path.exists());
-    if path.exists() { path } else { sharded().unwrap_or(path) }
+    if path.exists() { path } else { first_shard(&path).unwrap_or(path) }
+}
+
+/// The first shard of the set that is called `path`, however many there are; of several such sets the one with the fewest.
+fn first_shard(path: &Path) -> Option<PathBuf> {
+    let stem = path.file_stem()?.to_str()?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let number = |entry: std::fs::DirEntry| {
+        let name = entry.file_name();
+        let name = name.to_str()?.strip_prefix(stem)?.strip_prefix("-00000-of-")?;
+        name.strip_suffix(".wgr")?.parse::<u32>().ok().filter(|&shards| shards > 1)
+    };
+    let shards = std::fs::read_dir(folder).ok()?.flatten().filter_map(number).min()?;
+    Some(shard_name(path, 0, shards))
 }
 
 /// What the file of one half of a set is called: `images.wgr` has `images-train.wgr` and `images-val.wgr`.
@@ -130,6 +142,9 @@ impl RecordStore {
             }
         } else {
             shards.push(shard);
+        }
+        if shards.iter().all(|shard| shard.entries.is_empty()) {
+            return Err(DataError::Empty { origin: path.display().to_string(), what: "record in one of the shards" });
         }
         meta.shard = 0;
         Ok(Self { shards, meta })

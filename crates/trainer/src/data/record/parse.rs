@@ -171,9 +171,6 @@ pub fn header(bytes: &[u8], file_bytes: u64, origin: &str) -> Result<Header, Dat
         let (limit, got) = (MAX_META_BYTES.into(), header.meta_bytes.into());
         return Err(DataError::TooLarge { origin: origin(), what: "class names", limit, got });
     }
-    if header.records == 0 {
-        return Err(DataError::Empty { origin: origin(), what: "record" });
-    }
     let index = header.records.checked_mul(ENTRY_BYTES as u64);
     let end = index.and_then(|index| index.checked_add(header.index_at_byte));
     let first = HEADER_BYTES as u64 + u64::from(header.meta_bytes);
@@ -190,7 +187,7 @@ pub fn header(bytes: &[u8], file_bytes: u64, origin: &str) -> Result<Header, Dat
 /// Reads the JSON part.
 ///
 /// # Errors
-/// A wrong sum, no JSON of this kind, no or too many classes, a shard outside their number.
+/// A wrong sum, no JSON of this kind, no or too many classes, a shard outside their number, no record in the only file.
 pub fn meta(bytes: &[u8], header: &Header, origin: &str) -> Result<Meta, DataError> {
     checksum(origin, "class names", header.meta_crc, bytes)?;
     let wrong = |wanted, got| DataError::Layout { origin: origin.to_owned(), wanted, got };
@@ -203,6 +200,10 @@ pub fn meta(bytes: &[u8], header: &Header, origin: &str) -> Result<Meta, DataErr
     }
     if let Some(features) = meta.features.as_ref().filter(|features| features.numbers().is_none()) {
         return Err(wrong("one to three extents of features that a record holds", format!("{:?}", features.shape)));
+    }
+    // A shard may be empty: all of its images could not be read when it was packed.
+    if header.records == 0 && meta.shards == 1 {
+        return Err(DataError::Empty { origin: origin.to_owned(), what: "record" });
     }
     Ok(meta)
 }

@@ -1,0 +1,4 @@
+//! Caffe's weights.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wgrad_fuzz::caffemodel(bytes));

@@ -1,0 +1,4 @@
+//! Weights as safetensors.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wgrad_fuzz::safetensors(bytes));
