@@ -3,8 +3,8 @@
 //!
 //! Without more, the head is new and all layers learn, those below it at a tenth of its rate (`--body`). `--stages two` trains the
 //! head alone first. `--features` trains no layer but a linear classifier on what the layer before the head gives, which is
-//! computed once and kept; it takes seconds more than one pass over the images. All of them end in `model.safetensors`, a network
-//! of the zoo under torchvision's names.
+//! computed once and kept; it takes seconds more than one pass over the images, and is the first of two stages with
+//! `--stages two`. All of them end in `model.safetensors`, a network of the zoo under torchvision's names.
 
 #[path = "common/args.rs"]
 mod args;
@@ -28,7 +28,7 @@ use wgrad::trainer::{BodyRates, Evaluation, LoadOptions, ResultLine, View};
 struct Args {
     #[command(flatten)]
     transfer: transfer::TransferArgs,
-    /// Fit a linear classifier to the features before the head; no layer learns
+    /// Fit a linear classifier to the features before the head; no layer learns. With two stages it is the first one
     #[arg(long)]
     features: bool,
     /// With --features: a support vector machine instead of logistic regression
@@ -70,6 +70,9 @@ enum Stages {
     Two,
 }
 
+/// Learning rate of the second stage, as a part of the first one's.
+const SECOND_STAGE: f64 = 0.1;
+
 fn body(text: &str) -> Result<BodyRates, String> {
     Ok(match text {
         "full" => BodyRates::Full,
@@ -89,14 +92,22 @@ fn main() -> anyhow::Result<()> {
     let output = args.out.clone().map_or(Output::default(), Output::Folder);
     let name = format!("{}-{}", transfer.splits.train.name, args.transfer.model);
     let folder = output.create(&name)?.context("a folder")?;
-    match args.features {
-        true => linear(&args, &transfer, &device, &folder, started),
-        false => train(&args, &transfer, &device, &folder, started),
-    }
+    let result = match (args.features, args.stages) {
+        (true, Stages::One) => linear(&args, &transfer, &device, &folder, started)?,
+        _ => train(&args, &transfer, &device, &folder, started)?,
+    };
+    say(result);
+    Ok(())
 }
 
 /// Trains by gradient descent; with two stages the first one's results are in `head`, the second one's in `all`.
-fn train(args: &Args, transfer: &Transfer, device: &Device, folder: &Path, started: Instant) -> anyhow::Result<()> {
+fn train(
+    args: &Args,
+    transfer: &Transfer,
+    device: &Device,
+    folder: &Path,
+    started: Instant,
+) -> anyhow::Result<ResultLine> {
     let stage = |body: BodyRates, lr: f64, folder: &Path| -> anyhow::Result<Trainer> {
         let model = args.transfer.network(&transfer.splits)?;
         let trainer = Trainer::new(model, transfer.splits.clone())
@@ -120,17 +131,28 @@ fn train(args: &Args, transfer: &Transfer, device: &Device, folder: &Path, start
         Stages::One => pretrained(stage(args.body, args.lr, folder)?).run()?,
         Stages::Two => {
             let head = folder.join("head");
-            pretrained(stage(BodyRates::Frozen, args.lr, &head)?).run()?;
+            if args.features {
+                std::fs::create_dir(&head)?;
+                linear(args, transfer, device, &head, started)?;
+            } else {
+                pretrained(stage(BodyRates::Frozen, args.lr, &head)?).run()?;
+            }
             // The head is good by now: what was its rate would take it away again.
-            stage(args.body, args.lr / 3.0, &folder.join("all"))?.weights(head.join("model.safetensors")).run()?
+            let lr = args.lr * SECOND_STAGE;
+            stage(args.body, lr, &folder.join("all"))?.weights(head.join("model.safetensors")).run()?
         }
     };
-    say(trained.report.result_line());
-    Ok(())
+    Ok(trained.report.result_line())
 }
 
 /// Fits a linear classifier to features and puts it in the head's place.
-fn linear(args: &Args, transfer: &Transfer, device: &Device, folder: &Path, started: Instant) -> anyhow::Result<()> {
+fn linear(
+    args: &Args,
+    transfer: &Transfer,
+    device: &Device,
+    folder: &Path,
+    started: Instant,
+) -> anyhow::Result<ResultLine> {
     let splits = &transfer.splits;
     let model = args.transfer.network(splits)?;
     let path = args.cache.clone().unwrap_or_else(|| folder.join("features.wgr"));
@@ -161,7 +183,7 @@ fn linear(args: &Args, transfer: &Transfer, device: &Device, folder: &Path, star
     checkpoint::save(&file, &params, &meta, Contents::Model)?;
     say(format!("saved {}", file.display()));
     let seconds = started.elapsed().as_secs_f64();
-    say(ResultLine {
+    Ok(ResultLine {
         accuracy: whole.accuracy,
         loss: whole.loss,
         images_per_s: train.len() as f64 / seconds,
@@ -171,6 +193,5 @@ fn linear(args: &Args, transfer: &Transfer, device: &Device, folder: &Path, star
         steps: u64::from(fit.epochs) * (train.len() / fit.batch_size.min(train.len())) as u64,
         seed: args.seed,
         adapter: device.info().name.clone(),
-    });
-    Ok(())
+    })
 }
