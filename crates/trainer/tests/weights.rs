@@ -243,6 +243,7 @@ fn hostile_headers_of_safetensors_are_refused_at_once() {
         format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{first},{end}]}}"#)
     };
     let many: Vec<String> = (0..100_000).map(|i| entry(&format!("t{i}"), "[1]", 4 * i, 4 * i + 4)).collect();
+    let list = format!("[{}1]", "1,".repeat(8 << 20 >> 1));
     let cases = [
         ([&(1u64 << 63).to_le_bytes()[..], b"{}"].concat(), "9223372036854775808 bytes"),
         ([&(1u64 << 20).to_le_bytes()[..], b"{}"].concat(), "truncated"),
@@ -256,6 +257,15 @@ fn hostile_headers_of_safetensors_are_refused_at_once() {
         (raw(&format!("{{{}}}", entry("a", "[NaN]", 0, 4)), &[0; 4]), "byte 8"),
         (raw(&format!("{{{}}}", entry("a", "[1,1,1,1,1]", 0, 4)), &[0; 4]), "5 dimensions"),
         (raw(&format!("{{{}}}", "[".repeat(1 << 20)), &[]), "byte 8"),
+        // What would be held at 32 bytes for two of text.
+        (raw(&format!("{{{}}}", entry("a", &list, 0, 4)), &[0; 4]), "at most 16 numbers"),
+        (raw(&format!(r#"{{"a":{{"data_offsets":{list}}}}}"#), &[0; 4]), "at most 16 numbers"),
+        (raw(&format!(r#"{{"a":{{"other":{list}}}}}"#), &[0; 4]), "a tensor has no \"other\""),
+        (
+            raw(&format!(r#"{{"__metadata__":{{{}"z":""}}}}"#, r#""a":"","#.repeat(1 << 20)), &[]),
+            "4096 lines of metadata",
+        ),
+        (raw(&format!(r#"{{"{}":{{}}}}"#, "a".repeat(1 << 20)), &[]), "a name of 1048576 bytes"),
     ];
     for (bytes, part) in &cases {
         let start = Instant::now();

@@ -112,6 +112,11 @@ impl Weights {
             Format::PthLegacy => pth::parse_legacy(bytes),
             Format::Caffemodel => caffemodel::parse(bytes),
         };
+        let nameable = |weights: Weights| match weights.tensors.contains_key(safetensors::METADATA) {
+            true => Err(Defect::new(safetensors::METADATA, 0, "a tensor of this name, which is not a tensor's")),
+            false => Ok(weights),
+        };
+        let parsed = parsed.and_then(nameable);
         parsed.map_err(|defect| WeightsError::Format { origin: origin.to_string(), format, defect })
     }
 

@@ -243,7 +243,7 @@ impl Places {
         let mut wanted = 1;
         let contiguous = dims.iter().zip(&self.strides).rev().all(|(&extent, &stride)| {
             let fits = extent <= 1 || stride == wanted;
-            wanted *= extent.max(1);
+            wanted = usize::saturating_mul(wanted, extent.max(1));
             fits
         });
         let data = if self.numel == 0 {

@@ -6,7 +6,7 @@
 
 use super::element::Element;
 use super::error::Defect;
-use super::{MAX_TENSORS, Weights};
+use super::{MAX_NAME_BYTES, MAX_TENSORS, Weights};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -21,6 +21,10 @@ const MAX_HEADER_BYTES: u64 = 16 << 20;
 const MAX_METADATA: usize = 4096;
 /// Most numbers in a shape or a pair of offsets; tensors of more than four dimensions are refused by name.
 const MAX_LIST: usize = 16;
+/// Longest name: one of another format and what is added to it.
+const MAX_KEY_BYTES: usize = 2 * MAX_NAME_BYTES;
+/// What a header calls its texts. No tensor has that name.
+pub(super) const METADATA: &str = "__metadata__";
 const HEADER: &str = "header";
 
 /// Tensors of floating-point numbers as f32; others are listed as left out.
@@ -58,7 +62,7 @@ pub(crate) fn to_bytes(tensors: &BTreeMap<String, Array>, metadata: &BTreeMap<St
     let mut header = serde_json::Map::new();
     if !metadata.is_empty() {
         let pairs = metadata.iter().map(|(key, value)| (key.clone(), value.clone().into()));
-        header.insert("__metadata__".to_string(), serde_json::Value::Object(pairs.collect()));
+        header.insert(METADATA.to_string(), serde_json::Value::Object(pairs.collect()));
     }
     let mut end = 0;
     for (name, array) in tensors {
@@ -120,11 +124,15 @@ impl<'de> Visitor<'de> for Names {
             if seen.len() > MAX_TENSORS {
                 return Err(A::Error::custom(format!("more than {MAX_TENSORS} tensors")));
             }
+            if name.len() > MAX_KEY_BYTES {
+                let what = format!("a name of {} bytes, at most {MAX_KEY_BYTES} may be", name.len());
+                return Err(A::Error::custom(what));
+            }
             if seen.contains(&name) {
                 return Err(A::Error::custom(format!("tensor {name:?} stands there twice")));
             }
             match &*name {
-                "__metadata__" => map.next_value::<Metadata>().map(drop)?,
+                METADATA => map.next_value::<Metadata>().map(drop)?,
                 _ => map.next_value::<Info>().map(drop)?,
             }
             seen.insert(name);
