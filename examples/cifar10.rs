@@ -11,6 +11,7 @@ fn main() -> anyhow::Result<()> {
     let model = args.network(3, 10)?;
     let trainer = Trainer::new(model, data::open::cifar10(&args.data_folder("cifar10"))?)
         .name(&args.model)
+        .architecture(&args.model)
         .epochs(args.epochs)
         .batch_size(args.batch_size)
         .schedule(Schedule::one_cycle(args.lr, args.epochs.into())?)

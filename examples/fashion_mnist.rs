@@ -17,6 +17,7 @@ fn main() -> anyhow::Result<()> {
     args::say(Summary::new(&model, splits.train.input(1))?);
     let trainer = Trainer::new(model, splits)
         .name(format!("fashion-mnist-{}", args.model))
+        .architecture(&args.model)
         .epochs(args.epochs)
         .batch_size(args.batch_size)
         .schedule(Schedule::one_cycle(args.lr, args.epochs.into())?)

@@ -23,6 +23,7 @@ fn main() -> anyhow::Result<()> {
     let model = args.network(data.train.channels, data.train.class_names.len())?;
     let trainer = Trainer::new(model, data)
         .name(&args.model)
+        .architecture(&args.model)
         .epochs(args.epochs)
         .batch_size(args.batch_size)
         .schedule(Schedule::one_cycle(args.lr, args.epochs.into())?)

@@ -5,28 +5,18 @@
 // Each example compiles its own copy and none uses every part.
 #![allow(dead_code)]
 
+#[path = "device_args.rs"]
+mod device_args;
+
+pub(crate) use device_args::{DeviceArgs, say};
+
 use anyhow::Context;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser};
-use std::fmt::Display;
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use wgrad::layers::{Layer, models};
-use wgrad::tensor::{CompileOptions, Device, DeviceOptions, Tier};
+use wgrad::tensor::CompileOptions;
 use wgrad::trainer::{Output, Precision, Trained, Trainer, TuningFile, tuning};
-
-/// Which device to run on.
-#[derive(Clone, Debug, Parser)]
-pub(crate) struct DeviceArgs {
-    /// Adapter by number or part of its name; the example `devices` lists them [default: a discrete GPU before an integrated
-    /// one, a software adapter last]
-    #[arg(long)]
-    adapter: Option<String>,
-    /// Family of kernels [default: cpu on software adapters, elsewhere f16, subgroup or base, the first that the adapter runs]
-    #[arg(long, value_parser = PossibleValuesParser::new(Tier::NAMES).try_map(|name| name.parse::<Tier>()))]
-    tier: Option<Tier>,
-}
 
 /// Trains a network and ends with one line `result {…}` for programs to read.
 #[derive(Clone, Debug, Parser)]
@@ -99,26 +89,9 @@ pub(crate) fn parse(defaults: &[(&'static str, &'static str)]) -> Args {
     Args::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
-/// Prints a line. A reader that has gone (`| head -1`) ends no training.
-pub(crate) fn say(line: impl Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
 /// The user's cache folder.
 fn cache() -> PathBuf {
     std::env::home_dir().unwrap_or_default().join(".cache")
-}
-
-impl DeviceArgs {
-    /// Which device to open.
-    fn options(&self) -> DeviceOptions {
-        DeviceOptions { adapter: self.adapter.clone(), tier: self.tier, ..DeviceOptions::default() }
-    }
-
-    /// Opens the device that was asked for.
-    pub(crate) fn open(&self) -> anyhow::Result<Device> {
-        Ok(Device::open(&self.options())?)
-    }
 }
 
 impl Args {

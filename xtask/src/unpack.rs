@@ -128,6 +128,62 @@ pub(crate) mod tests {
         assert_eq!(names, ["a.bin", "b.bin"]);
     }
 
+    /// A header by hand: type, and the 12 bytes of its size field.
+    fn header(path: &str, kind: u8, size: [u8; 12]) -> Vec<u8> {
+        let mut header = tar::Header::new_gnu();
+        let bytes = header.as_mut_bytes();
+        bytes[..path.len()].copy_from_slice(path.as_bytes());
+        bytes[124..136].copy_from_slice(&size);
+        bytes[156] = kind;
+        header.set_mode(0o644);
+        header.set_cksum();
+        header.as_bytes().to_vec()
+    }
+
+    fn octal(size: usize) -> [u8; 12] {
+        format!("{size:011o}\0").into_bytes().try_into().unwrap()
+    }
+
+    fn blocks(content: &[u8]) -> Vec<u8> {
+        let mut blocks = content.to_vec();
+        blocks.resize(blocks.len().next_multiple_of(512), 0);
+        blocks
+    }
+
+    fn gz(tar: &[u8]) -> Vec<u8> {
+        let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+        gz.write_all(tar).unwrap();
+        gz.finish().unwrap()
+    }
+
+    #[test]
+    fn long_names_sparse_files_and_impossible_sizes_do_no_harm() {
+        let files = [entry("a.bin", b"aaa", &[])];
+        let end = [0; 1024];
+        let good = [header("set/a.bin", b'0', octal(3)), blocks(b"aaa")].concat();
+        // GNU's long name stands for the path of the next entry: here one that leads out.
+        let out = format!("{}etc/passwd", "../".repeat(60));
+        let long = [header("././@LongLink", b'L', octal(out.len())), blocks(out.as_bytes())].concat();
+        let long = [long, header("set/a.bin", b'0', octal(3)), blocks(b"xxx")].concat();
+        let sparse = [header("set/a.bin", b'S', octal(0)), Vec::new()].concat();
+        for before in [long, sparse.clone()] {
+            let (result, names) = try_unpack(&gz(&[&before[..], &good, &end].concat()), &files);
+            assert!(result.is_err() || names == ["a.bin"], "{names:?}");
+            assert!(names.iter().all(|name| name == "a.bin"));
+        }
+        let (result, names) = try_unpack(&gz(&[&sparse[..], &end].concat()), &files);
+        assert!(result.is_err() && names.is_empty(), "a sparse entry is no regular file");
+        // 2^63 bytes, in the base-256 form: of the file itself, of another one, of a name.
+        let mut huge = [0; 12];
+        (huge[0], huge[4]) = (0x80, 0x80);
+        for (path, kind) in [("set/a.bin", b'0'), ("set/other.bin", b'0'), ("././@LongLink", b'L'), ("x", b'x')] {
+            let started = std::time::Instant::now();
+            let (result, names) = try_unpack(&gz(&[&header(path, kind, huge)[..], &good, &end].concat()), &files);
+            assert!(result.is_err() && names.is_empty(), "{path}: {names:?}");
+            assert!(started.elapsed().as_secs() < 5, "{path}");
+        }
+    }
+
     #[test]
     fn names_what_is_missing() {
         let files = [entry("a.bin", b"aaa", &[]), entry("b.bin", b"bb", &[])];

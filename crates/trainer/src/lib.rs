@@ -9,8 +9,10 @@ pub mod checkpoint;
 pub mod data;
 mod error;
 pub mod features;
+pub mod inference;
 pub mod loader;
 pub mod metrics;
+pub mod model_card;
 mod parts;
 mod pattern;
 pub mod precision;
@@ -25,10 +27,12 @@ pub use augment::{Augment, Border, View};
 pub use checkpoint::{Checkpoint, CheckpointError, Meta};
 pub use data::{DataError, Dataset, Geometry, Pixels, Splits};
 pub use error::TrainError;
+pub use inference::{Classifier, InferenceError, Overrides};
 pub use loader::{
     Batch, Cursor, Custom, Epoch, Fault, LastBatch, Loader, LoaderError, LoaderOptions, Mix, NO_LABEL, OnBadImage,
 };
-pub use metrics::{EpochRecord, Progress, ResultLine, RunLog, StepRecord};
+pub use metrics::{EpochRecord, EvaluationLine, Progress, ResultLine, RunLog, StepRecord};
+pub use model_card::{ModelCard, Preprocessing};
 pub use parts::Parts;
 pub use pattern::Pattern;
 pub use precision::Precision;

@@ -61,7 +61,8 @@ pub const NAMES: &[&str] = &[
 ];
 
 /// The networks for ImageNet that [`by_name`] knows, with torchvision's names where it has them: made for 224 pixels (`alexnet2012`
-/// 227, `inception_v3` 299), they take images of 79 and more, most of them smaller ones too (each says so).
+/// 227, `inception_v3` 299), they take images of 79 and more, most of them smaller ones too (each says so). `squeezenet1_1-caffe` is
+/// the net as its authors trained it, with zeros around the last convolution's input.
 /// `googlenet`, `googlenet_paper` and `inception_v3` hand out auxiliary logits in training.
 pub const IMAGENET_NAMES: &[&str] = &[
     "alexnet",
@@ -83,6 +84,7 @@ pub const IMAGENET_NAMES: &[&str] = &[
     "resnext101_32x8d",
     "squeezenet1_0",
     "squeezenet1_1",
+    "squeezenet1_1-caffe",
     "mobilenet_v1",
     "mobilenet_v1_0.75",
     "mobilenet_v1_0.5",
@@ -163,6 +165,9 @@ fn imagenet(name: &str, in_channels: usize, classes: usize) -> Option<Box<dyn La
         "resnext101_32x8d" => resnext(101, 8)?,
         "squeezenet1_0" => Box::new(SqueezeNet::v1_0().in_channels(in_channels).classes(classes)),
         "squeezenet1_1" => Box::new(SqueezeNet::v1_1().in_channels(in_channels).classes(classes)),
+        "squeezenet1_1-caffe" => {
+            Box::new(SqueezeNet::v1_1().classifier_padding(1).in_channels(in_channels).classes(classes))
+        }
         "separable" => Box::new(SeparableNet::new(in_channels, classes)),
         "nin_imagenet" => Box::new(NetworkInNetwork::imagenet(in_channels, classes)),
         "googlenet" => Box::new(GoogLeNet::new(in_channels, classes)),

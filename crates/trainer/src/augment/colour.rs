@@ -96,6 +96,11 @@ pub(super) fn blend(image: &mut [u8], middle: f32, factor: f32) {
     image.iter_mut().for_each(|v| *v = (middle + (f32::from(*v) - middle) * factor).round() as u8);
 }
 
+/// RGB pixels as grey ones: their luma.
+pub(crate) fn luma(rgb: &[u8]) -> Vec<u8> {
+    rgb.chunks_exact(3).map(|pixel| grey(pixel).round() as u8).collect()
+}
+
 pub(super) fn saturate(image: &mut [u8], channels: usize, factor: f32) {
     if channels == 3 {
         for pixel in image.chunks_exact_mut(3) {

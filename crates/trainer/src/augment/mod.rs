@@ -15,6 +15,7 @@ mod view;
 
 pub use affine::Affine;
 pub use blur::Blur;
+pub(crate) use colour::luma;
 pub use colour::{ColourJitter, PcaNoise};
 pub use erase::Erase;
 pub use view::{Place, Room, Sample, View, shrink};

@@ -58,6 +58,8 @@ pub enum Place {
 pub enum View {
     /// All of it; another aspect ratio is stretched.
     Whole,
+    /// [`View::Whole`] with left and right changed.
+    WholeMirror,
     /// A window at a fixed place, mirrored or not: what evaluation looks at.
     Crop {
         /// Length of the shorter side, in pixels.
@@ -122,12 +124,23 @@ impl View {
         shorter.iter().flat_map(|&shorter| View::with_mirror(shorter)).collect()
     }
 
+    /// The same part with left and right changed; none of a random view.
+    #[must_use]
+    pub fn mirrored(self) -> Option<View> {
+        match self {
+            View::Whole => Some(View::WholeMirror),
+            View::WholeMirror => Some(View::Whole),
+            View::Crop { shorter, place, mirror } => Some(View::Crop { shorter, place, mirror: !mirror }),
+            View::RandomResized { .. } | View::ScaleJitter { .. } => None,
+        }
+    }
+
     /// Whether all numbers are in their ranges.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let rising = |[a, b]: [f32; 2]| a > 0.0 && a <= b && b.is_finite();
         match *self {
-            View::Whole | View::Crop { .. } => true,
+            View::Whole | View::WholeMirror | View::Crop { .. } => true,
             View::RandomResized { area, ratio } => rising(area) && area[1] <= 1.0 && rising(ratio),
             View::ScaleJitter { shorter: [a, b] } => a > 0 && a <= b && b <= u16::MAX.into(),
         }
@@ -148,7 +161,7 @@ impl View {
             Window { left: (w - ww) * fx, top: (h - wh) * fy, width: ww, height: wh }
         };
         match *self {
-            View::Whole => Window { left: 0.0, top: 0.0, width: w, height: h },
+            View::Whole | View::WholeMirror => Window { left: 0.0, top: 0.0, width: w, height: h },
             View::Crop { shorter, place, .. } => {
                 let (x, y) = match place {
                     Place::Centre => (0.5, 0.5),
@@ -169,7 +182,7 @@ impl View {
     }
 
     fn mirrors(&self) -> bool {
-        matches!(self, View::Crop { mirror: true, .. })
+        matches!(self, View::WholeMirror | View::Crop { mirror: true, .. })
     }
 }
 

@@ -96,6 +96,61 @@ pub fn halves(folder: &Path) -> Result<[Scan; 2], DataError> {
     })
 }
 
+/// A half of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// What to learn from: `train`.
+    Train,
+    /// What to measure accuracy on: `val`, `valid`, `validation` or `test`.
+    Val,
+}
+
+/// One half of the data set in `folder`, before any image is read; of a folder that has no such half in it, all of it.
+///
+/// # Errors
+/// As [`scan`].
+pub fn half(folder: &Path, half: Half) -> Result<Scan, DataError> {
+    let names: &[&str] = match half {
+        Half::Train => &["train"],
+        Half::Val => &["val", "valid", "validation", "test"],
+    };
+    let there =
+        |ending: &str| names.iter().map(|name| folder.join(format!("{name}{ending}"))).find(|path| path.exists());
+    match (there(""), there(".txt")) {
+        (Some(path), _) => scan(&path),
+        (None, Some(path)) => scan_list(&path, folder),
+        (None, None) => scan(folder),
+    }
+}
+
+/// Images without labels, for a network to classify: files as they are given, and of folders all images in the order of their
+/// paths. All are of one class. A file that is not there is counted like one that cannot be decoded: when it is read.
+///
+/// # Errors
+/// A folder that cannot be read; no image at all.
+pub fn unlabelled(paths: &[PathBuf], size: usize) -> Result<Dataset, DataError> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let real = real(path)?;
+        let mut walk = Walk { root: &real, folders: HashSet::new(), skipped: Vec::new() };
+        let mut found = Vec::new();
+        walk.images(&real, Path::new(""), 0, &mut found)?;
+        found.sort_unstable_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
+        files.extend(found.into_iter().map(|file| path.join(file)));
+    }
+    if files.is_empty() {
+        let origin = paths.first().map_or_else(|| "images".to_owned(), |path| escaped(path.as_os_str()));
+        return Err(DataError::Empty { origin, what: "image" });
+    }
+    let labels = vec![0; files.len()];
+    let scan = Scan { files, labels, class_names: vec!["unknown".to_owned()], ..Scan::default() };
+    Ok(scan.dataset(size))
+}
+
 /// The image files below `root`: each folder in it is a class, what is in that at any depth its images.
 ///
 /// # Errors
@@ -179,7 +234,10 @@ fn real(root: &Path) -> Result<PathBuf, DataError> {
 }
 
 /// The bytes of a regular file of at most `limit` bytes.
-pub(super) fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, DataError> {
+///
+/// # Errors
+/// A file that is not there, is something else, is larger, or may not be read.
+pub fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, DataError> {
     // Asked before it is opened: opening a pipe waits for someone to write into it.
     let kind = fs::metadata(path).map_err(|source| unreadable(path, source))?;
     if !kind.is_file() {

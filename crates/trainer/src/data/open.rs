@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cifar::{self, Records};
+use super::folder::Half;
 use super::idx;
 use super::{DataError, Dataset, Splits, folder, record};
 use wgrad_datasets::FASHION_MNIST_CLASSES;
@@ -56,6 +57,37 @@ pub fn images(path: &Path, size: usize) -> Result<Splits, DataError> {
     match path.is_dir() {
         true => folder::open(path, size),
         false => record::open_splits(path, size, record::Access::default()),
+    }
+}
+
+/// One half of a labelled data set of any kind: a folder of images ([`folder::half`]), a list file (`.txt`, `.tsv`) with paths
+/// beside it, a record file or the name of two ([`record::open_splits`]), or the folder of CIFAR-10's or CIFAR-100's files. Images
+/// of files come to `size` by `size` pixels, those of CIFAR have their own.
+///
+/// # Errors
+/// As the opener of that kind.
+pub fn labelled(path: &Path, size: usize, half: Half) -> Result<Dataset, DataError> {
+    let of = |splits: Splits| match half {
+        Half::Train => splits.train,
+        Half::Val => splits.test,
+    };
+    if path.is_dir() {
+        let holds = |folder: &str, file: &str| path.join(file).exists() || path.join(folder).join(file).exists();
+        if holds("cifar-10-batches-bin", "data_batch_1.bin") {
+            return cifar10(path).map(of);
+        }
+        if holds("cifar-100-binary", "train.bin") {
+            return cifar100(path).map(of);
+        }
+        return Ok(folder::half(path, half)?.dataset(size));
+    }
+    if path.extension().is_some_and(|ending| ending == "txt" || ending == "tsv") {
+        let beside = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        return Ok(folder::scan_list(path, beside)?.dataset(size));
+    }
+    match path.exists() {
+        true => record::open(path, size, record::Access::default()),
+        false => record::open_splits(path, size, record::Access::default()).map(of),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::data::Features;
 use crate::error::TrainError;
+use crate::inference::Tally;
 use crate::step::{Decay, SgdConfig};
-use crate::train::{Evaluation, scores};
+use crate::train::Evaluation;
 use crate::update::UpdateConfig;
 use wgrad_layers::{Layer, Linear, losses};
 use wgrad_tensor::philox::{permutation, purpose};
@@ -232,13 +233,14 @@ impl LinearClassifier {
             let text = |(width, names): (usize, &Vec<String>)| format!("{width} numbers, classes {}", names.join(", "));
             return Err(TrainError::setting("features", text(wanted), text((set.width(), &set.class_names))));
         }
-        let shares = |row: &[f32]| {
+        let mut tally = Tally::new(self.class_names.len());
+        for (row, &label) in set.rows().zip(&set.labels) {
             let scores = self.scores(row);
             let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let total: f64 = scores.iter().map(|score| (score - most).exp()).sum();
-            scores.into_iter().map(|score| (score - most).exp() / total).collect::<Vec<_>>()
-        };
-        let all: Vec<f64> = set.rows().flat_map(shares).collect();
-        Ok(scores(&all, &vec![true; set.len()], &set.labels, self.class_names.len(), 1))
+            let shares: Vec<f64> = scores.into_iter().map(|score| (score - most).exp() / total).collect();
+            tally.add(label, &shares);
+        }
+        Ok(tally.evaluation())
     }
 }

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::faults::Faults;
 use super::{Batch, Cursor, LastBatch, LoaderError, LoaderOptions, NO_LABEL, OnBadImage};
-use crate::augment::{Room, Sample};
+use crate::augment::{Room, Sample, luma};
 use crate::data::{DataError, Dataset, Geometry, Pixels};
 use wgrad_tensor::philox::{Stream, permutation, purpose};
 
@@ -159,7 +159,10 @@ impl Maker {
                 augment.apply(sample, self.geometry, &mut rng, room, bytes)?;
             }
             Pixels::Stored(store) => {
-                let picture = store.picture(i)?;
+                let mut picture = store.picture(i)?;
+                if self.geometry.channels == 1 {
+                    picture.pixels = luma(&picture.pixels);
+                }
                 let sample = Sample { pixels: &picture.pixels, height: picture.height, width: picture.width };
                 augment.apply(sample, self.geometry, &mut rng, room, bytes)?;
             }

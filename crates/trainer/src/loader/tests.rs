@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::augment::{Augment, Border};
+use crate::data::Pixels;
 use std::time::Duration;
 
 fn dataset(len: usize, channels: usize) -> Arc<Dataset> {
@@ -199,6 +200,46 @@ fn waiting_is_counted() {
     // The first batch of 8 is always waited for in full, the second one less what this thread was held up itself.
     assert!(epoch.wait_s() >= 0.015, "{}", epoch.wait_s());
     assert!((l.wait_s() - epoch.wait_s()).abs() < 1e-9);
+}
+
+/// Images behind a storage that stalls for one of them.
+#[derive(Debug)]
+struct Stalling(u64);
+
+impl crate::data::ImageStore for Stalling {
+    fn count(&self) -> usize {
+        12
+    }
+
+    fn origin(&self, i: usize) -> String {
+        i.to_string()
+    }
+
+    fn picture(&self, i: usize) -> Result<crate::data::Picture, crate::DataError> {
+        if i == 5 {
+            std::thread::sleep(Duration::from_millis(self.0));
+        }
+        Ok(crate::data::Picture { width: 5, height: 4, pixels: vec![i as u8; 60] })
+    }
+
+    fn encoded(&self, _: usize) -> Result<Option<Vec<u8>>, crate::DataError> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn a_storage_that_stalls_is_waited_for_and_the_wait_is_counted() {
+    let all = |stall, threads| {
+        let set = Dataset { images: Pixels::Stored(Arc::new(Stalling(stall))), ..(*dataset(12, 3)).clone() };
+        let l = Loader::new(Arc::new(set), LoaderOptions { shuffle: false, ..options(threads) }).expect("good");
+        (batches(l.epoch(0)), l.wait_s())
+    };
+    let (wanted, _) = all(0, 0);
+    for threads in [0, 2] {
+        let (got, wait_s) = all(300, threads);
+        assert_eq!(got, wanted);
+        assert!((0.29..60.0).contains(&wait_s), "{wait_s}");
+    }
 }
 
 #[test]

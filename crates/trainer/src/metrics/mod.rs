@@ -9,4 +9,4 @@ mod result;
 pub use log::RunLog;
 pub use progress::Progress;
 pub use record::{EpochRecord, StepRecord};
-pub use result::ResultLine;
+pub use result::{EvaluationLine, ResultLine};

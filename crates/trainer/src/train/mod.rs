@@ -12,7 +12,6 @@ pub use finetune::BodyRates;
 pub use output::Output;
 pub use report::{Report, Trained};
 pub use views::evaluate_views;
-pub(crate) use views::scores;
 
 use crate::augment::{Augment, View};
 use crate::data::Splits;
@@ -77,6 +76,7 @@ pub struct Trainer {
     model: Box<dyn Layer>,
     data: Splits,
     name: String,
+    architecture: Option<String>,
     epochs: u32,
     batch_size: usize,
     eval_batch_size: Option<usize>,
@@ -144,6 +144,7 @@ impl Trainer {
             model: Box::new(model),
             name: data.train.name.clone(),
             data,
+            architecture: None,
             epochs: DEFAULT_EPOCHS,
             batch_size: 128,
             eval_batch_size: None,
@@ -182,6 +183,14 @@ impl Trainer {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Trainer {
         self.name = name.into();
+        self
+    }
+
+    /// The network's name as [`by_name`](wgrad_layers::models::by_name) takes it, for the files of this run: with it a
+    /// [`Classifier`](crate::Classifier) needs nothing but the file. A network of one's own has none.
+    #[must_use]
+    pub fn architecture(mut self, name: impl Into<String>) -> Trainer {
+        self.architecture = Some(name.into());
         self
     }
 

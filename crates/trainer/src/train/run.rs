@@ -6,6 +6,7 @@ use crate::checkpoint::{self, Checkpoint, Contents, Meta, write_whole};
 use crate::error::TrainError;
 use crate::loader::{Loader, LoaderOptions};
 use crate::metrics::{EpochRecord, Progress, RunLog, StepRecord, plot};
+use crate::model_card::{ModelCard, Preprocessing};
 use crate::schedule::Schedule;
 use crate::step::{EvalStep, TrainStep};
 use crate::weights::Weights;
@@ -25,7 +26,7 @@ const MAX_PASSED_OVER: usize = 10;
 impl Trainer {
     /// Trains. Writes into the run's folder, if there is one: `run.json` (the settings), `log.jsonl`, `steps.csv` and
     /// `epochs.csv` as it goes; after every epoch `checkpoint.safetensors` and `curves.svg`; at the end
-    /// `model.safetensors` and `result.json`.
+    /// `model.safetensors` and `result.json`. Both files of weights say how they are used ([`ModelCard`]).
     ///
     /// # Errors
     /// A setting that makes no sense; a model that does not fit together or not to the data or the weights; a device that is
@@ -73,6 +74,11 @@ impl Trainer {
         let options = self.loader_options();
         let settings = self.settings(&device);
         let fingerprint = self.data.train.fingerprint();
+        let card = ModelCard {
+            architecture: self.architecture,
+            class_names: self.data.train.class_names.clone(),
+            preprocessing: Preprocessing::of_dataset(&self.data.train, self.eval_view),
+        };
         let train_loader = Loader::new(Arc::new(self.data.train), options)?;
         let preview =
             self.preview.take().map(|path| Ok::<_, TrainError>((preview(&train_loader)?, path))).transpose()?;
@@ -105,6 +111,7 @@ impl Trainer {
             files: folder.map(|folder| Files { folder, title: self.name.clone() }),
             progress,
             meta: Meta { model: self.name, step: 0, epoch: 0, seed: self.seed, data: Some(fingerprint) },
+            card,
             log_every: u64::from(self.log_every),
             device_bytes: bytes,
             started,
@@ -146,6 +153,7 @@ impl Trainer {
         serde_json::json!({
             "wgrad": env!("CARGO_PKG_VERSION"),
             "name": self.name,
+            "architecture": self.architecture,
             "data": self.data.train.name,
             "epochs": self.epochs,
             "batch_size": self.batch_size,
@@ -241,6 +249,7 @@ struct Run {
     files: Option<Files>,
     progress: Progress,
     meta: Meta,
+    card: ModelCard,
     log_every: u64,
     device_bytes: u64,
     started: Instant,
@@ -423,7 +432,7 @@ impl Run {
         self.meta.step = self.train.steps_done();
         self.meta.epoch = epoch + 1;
         // Read back even where no file is kept: no run ends well with a weight that is no number.
-        let checkpoint = Checkpoint::of(&self.params, &self.meta, Contents::All)?;
+        let checkpoint = self.checkpoint(Contents::All)?;
         let test_loss = test.map(|test| test.loss).filter(|loss| !loss.is_finite());
         let what = match (test_loss, checkpoint.not_finite()) {
             (Some(loss), _) => format!("the test loss is {loss}"),
@@ -434,6 +443,13 @@ impl Run {
             }
         };
         Err(self.diverged(what, epoch, self.meta.step - 1, figures.lr))
+    }
+
+    /// The parameters as they are, with what their use takes.
+    fn checkpoint(&self, contents: Contents) -> Result<Checkpoint, TrainError> {
+        let mut checkpoint = Checkpoint::of(&self.params, &self.meta, contents)?;
+        self.card.put(&mut checkpoint.metadata);
+        Ok(checkpoint)
     }
 
     /// Checkpoint and curves so far. A disk that is full for a while must not end a run: the earlier files stand, and the
@@ -455,6 +471,7 @@ impl Run {
     }
 
     fn finish(mut self, test: Evaluation, buffers: usize, adapter: String) -> Result<(Report, Params), TrainError> {
+        let model = self.files.is_some().then(|| self.checkpoint(Contents::Model)).transpose()?;
         let report = Report {
             test,
             images_per_s: self.images as f64 / self.train_s,
@@ -468,8 +485,8 @@ impl Run {
             epochs: self.records,
             folder: self.files.as_ref().map(|files| files.folder.clone()),
         };
-        if let Some(files) = &self.files {
-            checkpoint::save(&files.path(MODEL), &self.params, &self.meta, Contents::Model)?;
+        if let (Some(files), Some(model)) = (&self.files, model) {
+            checkpoint::save_bytes(&files.path(MODEL), &model.to_bytes())?;
             let result = serde_json::to_string_pretty(&report.result_line()).unwrap_or_default();
             files.write("result.json", &format!("{result}\n"))?;
             let saved = [MODEL].iter().chain(&self.saved).map(|name| files.path(name).display().to_string());

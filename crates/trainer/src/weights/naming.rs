@@ -7,6 +7,8 @@ use super::NameMap;
 pub struct Naming {
     /// Program and network, for messages.
     pub title: &'static str,
+    /// The network, as [`by_name`](wgrad_layers::models::by_name) takes it.
+    pub architecture: &'static str,
     /// From its names to those of the zoo.
     pub names: NameMap,
     /// Whether its first convolution saw the channels as blue, green, red.
@@ -46,6 +48,7 @@ impl Naming {
 fn caffe_squeezenet1_1() -> Naming {
     Naming {
         title: "Caffe's SqueezeNet 1.1",
+        architecture: "squeezenet1_1-caffe",
         names: NameMap::caffe_squeezenet1_1(),
         bgr: true,
         mean: [123.0 / 255.0, 117.0 / 255.0, 104.0 / 255.0],
