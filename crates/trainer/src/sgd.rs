@@ -14,13 +14,16 @@ pub enum Decay {
 }
 
 /// Stochastic gradient descent as PyTorch has it: `g += weight_decay * w; v = momentum * v + g; w -= lr * v`, and with
-/// Nesterov `w -= lr * (g + momentum * v)`. No dampening.
+/// Nesterov `w -= lr * (g + momentum * v)`. No dampening. In Caffe's form the rate is part of the velocity
+/// ([`Sgd`](wgrad_tensor::ops::sgd::Sgd)).
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct SgdConfig {
     /// In `0..1`; the default is 0.9.
     pub momentum: f32,
     /// Look ahead along the velocity; needs momentum.
     pub nesterov: bool,
+    /// Caffe's form: `v = momentum * v + lr * g; w -= v`. The same until the rate changes; false.
+    pub lr_in_velocity: bool,
     /// At least 0; the default is 1e-4.
     pub weight_decay: f32,
     /// Which parameters it concerns.
@@ -29,7 +32,7 @@ pub struct SgdConfig {
 
 impl Default for SgdConfig {
     fn default() -> SgdConfig {
-        SgdConfig { momentum: 0.9, nesterov: false, weight_decay: 1e-4, decay: Decay::All }
+        SgdConfig { momentum: 0.9, nesterov: false, lr_in_velocity: false, weight_decay: 1e-4, decay: Decay::All }
     }
 }
 

@@ -160,7 +160,7 @@ mod tests {
         let dw = gradients(loss, &[w]).expect("differentiable")[0].expect("depends");
         let lr = graph.feed("lr", TensorDesc::f32([]));
         let group = SgdGroup { lr_scale: 1.0, weight_decay: 0.0, members: vec![(w, dw)] };
-        graph.sgd(&Sgd { momentum: 0.9, nesterov: false }, &[group], lr).expect("valid");
+        graph.sgd(&Sgd { momentum: 0.9, nesterov: false, lr_in_velocity: false }, &[group], lr).expect("valid");
     }
 
     fn format(weights: Grid) -> NumberFormat {
