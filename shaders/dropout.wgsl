@@ -1,7 +1,7 @@
 // computes: y = x * scale where the element's random word is at least `threshold`, 0 elsewhere
 // source: Srivastava et al. 2014, inverted as in PyTorch; Philox4x32-10, four elements a block
 // bindings: x V[batch, sample], y V[batch, sample] (V: vec4f with VEC4, otherwise f32), x may share storage with y;
-//   rng u32[4] = seed low, seed high, step, index of the first sample; length = blocks of four elements a sample
+//   rng u32[4] = seed low, seed high, step, index of the first sample (with ROWS first_row stands for it); length = blocks of four elements a sample
 // grid: one workgroup per WG * PER_INVOCATION blocks
 // cost: about 260 integer operations and 32 bytes a block
 #import philox
@@ -16,7 +16,7 @@ alias V = f32;
 
 struct Args {
   items: u32, length: u32, step_line: u32, step_item: u32,
-  sample: u32, purpose: u32, stream: u32, threshold: u32, scale: f32,
+  sample: u32, purpose: u32, stream: u32, threshold: u32, scale: f32, first_row: u32,
 }
 @group(0) @binding(0) var<uniform> args: Args;
 @group(0) @binding(1) var<storage, read> x: array<V>;
@@ -32,7 +32,11 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   var block = first - line * args.length;
   let key = vec2u(rng[0], rng[1]);
   let step = rng[2];
+#ifdef ROWS
+  let first_sample = args.first_row;
+#else
   let first_sample = rng[3];
+#endif
   for (var i = first; i < end; i += WG) {
     // Four of five coordinates have a counter word; the purpose takes the top bits of the block number's.
     let words = philox(vec4u(block | (args.purpose << 28u), args.stream, step, first_sample + line), key);

@@ -1,6 +1,7 @@
 // computes: with MAX, y = max of x over a window and argmax = r * S + s of the first maximum in row-major order (a NaN wins);
-//   otherwise y = sum of x over a window / number of its elements (of those within image and padding with COUNT_PAD = 1)
-// source: PyTorch max_pool2d, avg_pool2d
+//   with ROOT, y = sqrt(sum of x^2 over a window); otherwise y = sum of x over a window / number of its elements (of those within
+//   image and padding with COUNT_PAD = 1)
+// source: PyTorch max_pool2d, avg_pool2d, lp_pool2d
 // bindings: x V[rows / p, h, w, channels], y V[rows, columns, channels], argmax VU like y (V: see lib/pixel_rows)
 // grid: one workgroup per row of y
 // cost: R*S loads of V per output
@@ -65,14 +66,22 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
       for (var s = 0u; s < S; s++) {
         let w = w0 + i32(s);
         let v = x[(line + u32(clamp(w, 0, w_last))) * args.channels + item.y];
+#ifdef ROOT
+        sum += select(V(0.0), v * v, w >= 0 && w <= w_last);
+#else
         sum += select(V(0.0), v, w >= 0 && w <= w_last);
+#endif
       }
     }
+#ifdef ROOT
+    y[row * count + i] = sqrt(sum);
+#else
     let h_end = min(h0 + i32(R), h_last + 1 + i32(PAD_H * COUNT_PAD));
     let w_end = min(w0 + i32(S), w_last + 1 + i32(PAD_W * COUNT_PAD));
     let h_begin = select(max(h0, 0), h0, COUNT_PAD == 1u);
     let w_begin = select(max(w0, 0), w0, COUNT_PAD == 1u);
     y[row * count + i] = sum / f32((h_end - h_begin) * (w_end - w_begin));
+#endif
 #endif
     item = next_item(item);
   }

@@ -1,7 +1,9 @@
 // computes: dx = sum of the dy of those windows over the element whose maximum it was (MAX), or of dy / number of
-//   elements of each window over it; the gather form of the scatter in the definition
-// source: PyTorch max_pool2d, avg_pool2d
-// bindings: dy V[rows / h, p, q, channels], argmax VU like dy (place in the window r * S + s), dx V[rows, columns, channels]
+//   elements of each window over it; with ROOT x times the sum of dy / y over the windows, 0 where y is; the gather form of the
+//   scatter in the definition
+// source: PyTorch max_pool2d, avg_pool2d, lp_pool2d
+// bindings: dy V[rows / h, p, q, channels], argmax VU like dy (place in the window r * S + s), x like
+//   dx V[rows, columns, channels], y like dy
 // grid: one workgroup per row of dx
 // cost: COVER * ceil(R / STRIDE_H) loads of V, twice as many with MAX, per element
 #import pixel_rows
@@ -24,6 +26,10 @@ struct Args {
 @group(0) @binding(2) var<storage, read_write> dx: array<V>;
 #ifdef MAX
 @group(0) @binding(3) var<storage, read> argmax: array<VU>;
+#endif
+#ifdef ROOT
+@group(0) @binding(3) var<storage, read> x: array<V>;
+@group(0) @binding(4) var<storage, read> y: array<V>;
 #endif
 
 // Number of elements that a window starting at `begin` has in one dimension.
@@ -60,13 +66,23 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
         let place = select(0xffffffffu, r * S + u32(s), covers);
         sum += select(V(0.0), dy[at], argmax[at] == VU(place));
 #else
+#ifdef ROOT
+        let norm = y[at];
+        let share = select(dy[at] / norm, V(0.0), norm == V(0.0));
+        sum += select(V(0.0), share, covers);
+#else
         let height = extent(i32(p * STRIDE_H) - i32(PAD_H), R, args.h, PAD_H);
         let width = extent(q * i32(STRIDE_W) - i32(PAD_W), S, args.columns, PAD_W);
         sum += select(V(0.0), dy[at] / f32(max(height * width, 1)), covers);
 #endif
+#endif
       }
     }
+#ifdef ROOT
+    dx[row * count + i] = x[row * count + i] * sum;
+#else
     dx[row * count + i] = sum;
+#endif
     item = next_item(item);
   }
 }

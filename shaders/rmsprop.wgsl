@@ -1,10 +1,11 @@
 // computes: with g' = factor * g + weight_decay * p: s' = alpha * s + rest * g'^2; u = g' / (sqrt(s') + eps); p' = p - rate * u, or
-//   with MOMENTUM t' = momentum * t + u; p' = p - rate * t'; a factor of 0 changes nothing
-// source: Tieleman and Hinton 2012; PyTorch torch.optim.RMSprop
-// bindings: p g s t p_out s_out t_out vec4f[n], t only with MOMENTUM, rates f32[4] = lr, factor, 1, 1; p, s and t may share storage
-//   with p_out, s_out and t_out
+//   with MOMENTUM t' = momentum * t + u; p' = p - rate * t'; with CENTERED t' = alpha * t + rest * g' and s' - t'^2, at least 0, stands
+//   under the root; a factor of 0 changes nothing
+// source: Tieleman and Hinton 2012; Graves, arXiv:1308.0850, for CENTERED; PyTorch torch.optim.RMSprop
+// bindings: p g s t p_out s_out t_out vec4f[n], t only with TWO (MOMENTUM or CENTERED), rates f32[4] = lr, factor, 1, 1; p, s and t
+//   may share storage with p_out, s_out and t_out
 // grid: groups(n / strip); a workgroup takes `strip` neighbouring vec4s, its lanes interleave
-// cost: 80 bytes a vec4, 112 with momentum
+// cost: 80 bytes a vec4, 112 with TWO
 override WG: u32 = 64u;
 
 struct Args {
@@ -17,7 +18,7 @@ struct Args {
 @group(0) @binding(4) var<storage, read_write> p_out: array<vec4f>;
 @group(0) @binding(5) var<storage, read> s: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> s_out: array<vec4f>;
-#ifdef MOMENTUM
+#ifdef TWO
 @group(0) @binding(7) var<storage, read> t: array<vec4f>;
 @group(0) @binding(8) var<storage, read_write> t_out: array<vec4f>;
 #endif
@@ -32,7 +33,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     if (rates[1] == 0.0) {
       p_out[i] = weight;
       s_out[i] = s[i];
-#ifdef MOMENTUM
+#ifdef TWO
       t_out[i] = t[i];
 #endif
       continue;
@@ -40,7 +41,13 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     let gradient = rates[1] * g[i] + args.weight_decay * weight;
     let square = args.alpha * s[i] + args.rest * gradient * gradient;
     s_out[i] = square;
+#ifdef CENTERED
+    let mean = args.alpha * t[i] + args.rest * gradient;
+    t_out[i] = mean;
+    let step = gradient / (sqrt(max(square - mean * mean, vec4f(0.0))) + args.eps);
+#else
     let step = gradient / (sqrt(square) + args.eps);
+#endif
 #ifdef MOMENTUM
     let velocity = args.momentum * t[i] + step;
     t_out[i] = velocity;

@@ -1,7 +1,8 @@
 // computes: g' = g + weight_decay * p; v' = momentum * v + g'; p' = p - lr * lr_scale * (NESTEROV ? g' + momentum * v'
 //   : v'), and without MOMENTUM p' = p - lr * lr_scale * g'; with SCALED g is multiplied by factor, and where that is 0
-//   nothing changes
-// source: PyTorch torch.optim.SGD, dampening 0; Sutskever et al. 2013 for Nesterov's form
+//   nothing changes; with LR_IN_VELOCITY v' = momentum * v + lr * lr_scale * g' and p' = p - (NESTEROV ? lr * lr_scale * g' +
+//   momentum * v' : v')
+// source: PyTorch torch.optim.SGD, dampening 0; Sutskever et al. 2013 for Nesterov's form; Caffe for LR_IN_VELOCITY
 // bindings: p g v p_out v_out vec4f[n], lr factor f32[1]; p may share storage with p_out and v with v_out
 // grid: groups(n / strip); a workgroup takes `strip` neighbouring vec4s, its lanes interleave
 // cost: 48 bytes a vec4, 80 with momentum
@@ -41,12 +42,23 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     let gradient = g[i] + args.weight_decay * weight;
 #endif
 #ifdef MOMENTUM
+#ifdef LR_IN_VELOCITY
+    let step = rate * gradient;
+    let velocity = args.momentum * v[i] + step;
+    v_out[i] = velocity;
+#ifdef NESTEROV
+    p_out[i] = weight - (step + args.momentum * velocity);
+#else
+    p_out[i] = weight - velocity;
+#endif
+#else
     let velocity = args.momentum * v[i] + gradient;
     v_out[i] = velocity;
 #ifdef NESTEROV
     p_out[i] = weight - rate * (gradient + args.momentum * velocity);
 #else
     p_out[i] = weight - rate * velocity;
+#endif
 #endif
 #else
     p_out[i] = weight - rate * gradient;

@@ -38,6 +38,7 @@ impl Setting {
             mean: [0.5; 3],
             std: [0.25; 3],
             label_smoothing: 0.0,
+            soft_targets: false,
             sgd: SgdConfig { momentum: 0.9, weight_decay: 1e-4, ..SgdConfig::default() },
             update: Default::default(),
             logits: false,

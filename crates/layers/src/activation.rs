@@ -54,7 +54,7 @@ impl Default for Elu {
 }
 
 /// `x` where positive, `weight[c] * x` elsewhere, with a learned factor for every channel or one for all (He et al.,
-/// arXiv:1502.01852). Parameter `weight` `[num_parameters]`, 1 or the number of channels, starts at 0.25.
+/// arXiv:1502.01852). The derivative at 0 is `weight[c]`, as in PyTorch. Parameter `weight` `[num_parameters]`, 1 or the number of channels, starts at 0.25.
 #[derive(Clone, Copy, Debug)]
 pub struct PRelu {
     /// Number of factors: 1, PyTorch's default, or the number of channels.
@@ -71,8 +71,9 @@ impl Layer for PRelu {
     #[track_caller]
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
         let weight = s.weight("weight", [self.num_parameters], Init::Constant(0.25));
-        // relu(x) - weight * relu(-x): the same but for the sign of a zero.
-        x.relu() + x.scale(-1.0).relu().scale_channels(weight).scale(-1.0)
+        // The negative part as a difference: its derivative at 0 is 1, and so that of all of it is PyTorch's `weight`.
+        let positive = x.relu();
+        positive + (x + positive.scale(-1.0)).scale_channels(weight)
     }
 }
 

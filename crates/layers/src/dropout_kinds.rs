@@ -23,7 +23,7 @@ pub struct StochasticDepth<B> {
 }
 
 /// A linear layer that, while training, sets each weight to 0 with probability `p` and scales the rest by `1 / (1 - p)` (Wan et al.
-/// 2013), one draw a step for the whole batch (the paper draws for each sample); [`Linear`](crate::Linear) while evaluating (the
+/// 2013), one draw a step, the same whatever the batch (the paper draws for each sample); [`Linear`](crate::Linear) while evaluating (the
 /// paper samples a normal distribution there).
 ///
 /// Parameters `weight` `[out_features, in_features]` and `bias`, which is never dropped, as those of `Linear`.
@@ -100,13 +100,22 @@ impl Layer for DropConnect {
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
         let s = &self.place.enter(s);
         let init = Init::KaimingUniform { gain: crate::conv::PYTORCH_GAIN };
-        let mut weight = s.weight("weight", [self.out_features, self.in_features], init);
+        let mut blocks = s.weight_rows("weight", [self.out_features, self.in_features], init);
         match active(s, "drop_connect", self.p) {
-            Ok(true) => weight = weight.dropout(self.p, s.rng(), s.random_stream()),
+            Ok(true) => {
+                let (rng, stream, mut first) = (s.rng(), s.random_stream(), 0);
+                for block in &mut blocks {
+                    let rows = block.dim(0) as u32;
+                    *block = block.dropout_rows(self.p, rng, stream, first);
+                    first += rows;
+                }
+            }
             Ok(false) => {}
             Err(poison) => return poison,
         }
         let bias = s.weight("bias", [self.out_features], bias_init(self.in_features));
-        x.matmul_transposed(weight).add_bias(bias)
+        let columns: Vec<Value<'g>> = blocks.into_iter().map(|block| x.matmul_transposed(block)).collect();
+        let y = if let [y] = columns[..] { y } else { s.graph().concat(&columns) };
+        y.add_bias(bias)
     }
 }

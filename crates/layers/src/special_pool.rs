@@ -56,8 +56,7 @@ impl StochasticPool2d {
 impl Layer for L2Pool2d {
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
         let _place = self.place.enter(s);
-        let [rows, columns] = self.config.kernel;
-        (x * x).avg_pool2d(self.config, true).scale((rows as f64 * columns as f64) as f32).sqrt()
+        x.l2_pool2d(self.config)
     }
 }
 

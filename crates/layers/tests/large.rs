@@ -28,7 +28,7 @@ fn train(device: &Device, largest_parameter: Option<u64>) -> (Vec<f32>, Params) 
     let members = weights.into_iter().zip(gradients).filter_map(|(weight, gradient)| Some((weight, gradient?)));
     let group = SgdGroup { lr_scale: 1.0, weight_decay: 1e-3, members: members.collect() };
     let lr = graph.feed("lr", TensorDesc::f32([]));
-    graph.sgd(&Sgd { momentum: 0.9, nesterov: false }, &[group], lr).expect("valid");
+    graph.sgd(&Sgd { momentum: 0.9, nesterov: false, lr_in_velocity: false }, &[group], lr).expect("valid");
     let mut params = Params::new(device, 7);
     let mut plan = Plan::compile(device, &graph, &mut params, &CompileOptions::default()).expect("compiles");
     let noise = |n: usize, phase: f32| (0..n).map(|i| ((i as f32 + 1.0) * phase).sin()).collect::<Vec<f32>>();
@@ -119,7 +119,7 @@ fn training_alexnet_and_vgg_fits_bindings_of_128_mib() {
         let members = weights.into_iter().zip(gradients).filter_map(|(weight, gradient)| Some((weight, gradient?)));
         let group = SgdGroup { lr_scale: 1.0, weight_decay: 1e-3, members: members.collect() };
         let lr = graph.feed("lr", TensorDesc::f32([]));
-        graph.sgd(&Sgd { momentum: 0.9, nesterov: false }, &[group], lr).expect("valid");
+        graph.sgd(&Sgd { momentum: 0.9, nesterov: false, lr_in_velocity: false }, &[group], lr).expect("valid");
         let target = Target { max_binding_bytes: LIMIT, ..Target::default() };
         let mut store = StoreLayout::default();
         store.declare(graph.data().params().map(|(_, decl)| decl), &target).expect("no parameter is too large");

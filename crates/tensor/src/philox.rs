@@ -21,6 +21,8 @@ pub mod purpose {
     pub const MIX: u32 = 6;
     /// Stochastic rounding; see [`crate::precision::rounding_words`].
     pub const ROUND: u32 = 5;
+    /// Whether a sample is mirrored in even or in odd epochs: `b` is the global sample index.
+    pub const FLIP: u32 = 7;
 }
 
 const M0: u32 = 0xD251_1F53;

@@ -96,7 +96,9 @@ fn updates_are_of_parameters_alike_and_once() {
     let lr = graph.constant([], 0.1);
     for _ in 0..2 {
         let group = SgdGroup { lr_scale: 1.0, weight_decay: 0.0, members: vec![(w, w.scale(2.0))] };
-        graph.sgd(&Sgd { momentum: 0.9, nesterov: false }, &[group], lr).expect("sound settings");
+        graph
+            .sgd(&Sgd { momentum: 0.9, nesterov: false, lr_in_velocity: false }, &[group], lr)
+            .expect("sound settings");
     }
     says(&graph, &["\"w\"", "call sgd once"]);
 }

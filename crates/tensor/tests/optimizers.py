@@ -14,6 +14,7 @@ RULES = {
     "adam": (torch.optim.Adam, dict(lr=0.1, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.01)),
     "rmsprop": (torch.optim.RMSprop, dict(lr=0.1, alpha=0.9, eps=1e-8, weight_decay=0.01)),
     "rmsprop_momentum": (torch.optim.RMSprop, dict(lr=0.1, alpha=0.99, eps=1e-8, momentum=0.9)),
+    "rmsprop_centered": (torch.optim.RMSprop, dict(lr=0.1, alpha=0.9, eps=1e-2, weight_decay=0.01, centered=True)),
     "adagrad": (torch.optim.Adagrad, dict(lr=0.1, weight_decay=0.01)),
     "sgd_clipped": (torch.optim.SGD, dict(lr=0.1, momentum=0.9)),
 }

@@ -127,9 +127,9 @@ fn every_operation_has_eight_cases_and_infers_their_shapes() {
 const NOT_DIFFERENTIABLE: &str = "activation.backward adagrad adamw adaptive_avg_pool2d.backward avg_pool2d.backward batch_norm.backward \
     batch_norm_eval.backward batch_norm_update bias.backward blend chain clip_factor conv2d.backward_weight \
     count_nonfinite cross_entropy.backward global_avg_pool.backward global_max_pool.backward group_norm.backward \
-    hinge.backward local_response_norm.backward loss_scale max_pool2d.backward optimizer_rates quantize \
-    quantize_dynamic rmsprop sgd soft_cross_entropy.backward stochastic_pool2d.eval sum_squares \
-    upsample_bilinear2d.backward";
+    hinge.backward l2_pool2d.backward lars_rate local_response_norm.backward loss_scale max_pool2d.backward \
+    muon_momentum muon_scale optimizer_rates quantize quantize_dynamic rmsprop sgd soft_cross_entropy.backward \
+    stochastic_pool2d.eval sum_squares upsample_bilinear2d.backward";
 
 /// Operands that are constants by definition, as running statistics and soft targets are: (operation, operand).
 const CONSTANTS: [(&str, usize); 3] = [("batch_norm_eval", 3), ("batch_norm_eval", 4), ("soft_cross_entropy", 1)];

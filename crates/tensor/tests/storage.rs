@@ -146,6 +146,8 @@ fn gradients_that_need_each_other_share_no_buffer() {
     let found = gradients(loss, &[a, b]).expect("differentiable");
     let members = vec![(a, found[0].expect("depends")), (b, found[1].expect("depends"))];
     let group = SgdGroup { lr_scale: 1.0, weight_decay: 0.0, members };
-    graph.sgd(&Sgd { momentum: 0.9, nesterov: false }, &[group], graph.constant([], 0.1)).expect("sound settings");
+    graph
+        .sgd(&Sgd { momentum: 0.9, nesterov: false, lr_in_velocity: false }, &[group], graph.constant([], 0.1))
+        .expect("sound settings");
     agrees_with_the_reference(&graph);
 }

@@ -170,6 +170,61 @@ impl Schedule {
         Self::WarmUp { epochs, start_factor, then: Box::new(self) }.checked()
     }
 
+    /// This schedule with every rate multiplied by `factor`.
+    ///
+    /// # Errors
+    /// A factor that makes a rate one that no schedule can have.
+    pub fn times(self, factor: f64) -> Result<Self, ScheduleError> {
+        let mut schedule = self;
+        schedule.multiply(factor);
+        schedule.checked()
+    }
+
+    fn multiply(&mut self, factor: f64) {
+        match self {
+            Self::Constant { lr } | Self::Step { lr, .. } | Self::MultiStep { lr, .. } => *lr *= factor,
+            Self::Cosine { lr, min_lr, .. } => {
+                *lr *= factor;
+                *min_lr *= factor;
+            }
+            Self::OneCycle { max_lr, .. } => *max_lr *= factor,
+            Self::PiecewiseLinear { points } => points.iter_mut().for_each(|(_, lr)| *lr *= factor),
+            Self::WarmUp { then, .. } => then.multiply(factor),
+        }
+    }
+
+    /// The rates of a batch of `reference` images for one of `batch`: times `batch / reference`, the linear scaling rule of Goyal et al.
+    /// (arXiv:1706.02677), for SGD with momentum. Large batches need [`Schedule::gradual_warm_up`] with it.
+    ///
+    /// # Errors
+    /// A batch of 0 images, a rate above [`MAX_LR`].
+    pub fn scale_linearly(self, batch: usize, reference: usize) -> Result<Self, ScheduleError> {
+        self.times(batch_ratio(batch, reference)?)
+    }
+
+    /// Times `sqrt(batch / reference)`, the square-root rule of Krizhevsky (arXiv:1404.5997), which keeps the variance of an update;
+    /// also the usual one for Adam and its kin.
+    ///
+    /// # Errors
+    /// As [`Schedule::scale_linearly`].
+    pub fn scale_by_root(self, batch: usize, reference: usize) -> Result<Self, ScheduleError> {
+        self.times(batch_ratio(batch, reference)?.sqrt())
+    }
+
+    /// The gradual warm-up of Goyal et al. (arXiv:1706.02677, section 2.2) for a schedule that was scaled from `reference` images a
+    /// batch to `batch`: starts at the rate before scaling and rises in a straight line, over 5 epochs in the paper. Where the batch is
+    /// no larger there is no warm-up.
+    ///
+    /// # Errors
+    /// A batch of 0 images, a length that is not positive.
+    pub fn gradual_warm_up(self, batch: usize, reference: usize, epochs: f64) -> Result<Self, ScheduleError> {
+        let ratio = batch_ratio(batch, reference)?;
+        if ratio <= 1.0 {
+            return length_ok("warm_up epochs", epochs).map(|()| self);
+        }
+        self.warm_up(epochs, 1.0 / ratio)
+    }
+
     /// The rate of the step number `step` (from 0, counted through all epochs) where an epoch has `steps_per_epoch` steps.
     #[must_use]
     pub fn lr(&self, step: u64, steps_per_epoch: u64) -> f32 {
@@ -277,6 +332,13 @@ fn interpolate(points: &[(f64, f64)], at: f64) -> f64 {
         (Some(a), Some(b)) => a.1 + (b.1 - a.1) * (at - a.0) / (b.0 - a.0),
         (Some(only), None) | (None, Some(only)) => only.1,
         (None, None) => 0.0,
+    }
+}
+
+fn batch_ratio(batch: usize, reference: usize) -> Result<f64, ScheduleError> {
+    match (batch, reference) {
+        (0, _) | (_, 0) => Err(ScheduleError { key: "batch size", wanted: "at least 1 image", got: "0".into() }),
+        _ => Ok(batch as f64 / reference as f64),
     }
 }
 
@@ -402,6 +464,31 @@ mod tests {
         says(Schedule::piecewise_linear(&[(0.0, 0.1), (1.0, f64::NAN)]), "points: ");
         says(Schedule::constant(0.1).and_then(|s| s.warm_up(-1.0, 0.0)), "warm_up epochs: ");
         says(Schedule::constant(0.1).and_then(|s| s.warm_up(1.0, 2.0)), "start_factor: ");
+    }
+
+    #[test]
+    fn rates_follow_the_batch() {
+        // Goyal et al.: 0.1 for 256 images, 8192 images, warm-up from 0.1 to 3.2 over 5 epochs, then a tenth at 30.
+        let base = || Schedule::step(0.1, 30.0, 0.1).expect("good");
+        let large = base().scale_linearly(8192, 256).and_then(|s| s.gradual_warm_up(8192, 256, 5.0)).expect("good");
+        same(&large, 10, &[(0, 0.1), (25, 1.65), (50, 3.2), (299, 3.2), (300, 0.32)]);
+        same(&base().scale_by_root(1024, 256).expect("good"), 10, &[(0, 0.2), (300, 0.02)]);
+        // A smaller batch has a smaller rate and nothing to warm up for.
+        let small = base().scale_linearly(64, 256).and_then(|s| s.gradual_warm_up(64, 256, 5.0)).expect("good");
+        same(&small, 10, &[(0, 0.025), (300, 0.0025)]);
+        let all = [
+            Schedule::cosine(0.4, 4.0, 0.1),
+            Schedule::one_cycle(0.4, 4.0),
+            Schedule::piecewise_linear(&[(0.0, 0.1), (1.0, 0.5), (2.0, 0.0)]),
+            Schedule::multi_step(0.4, &[1.0], 0.1).and_then(|s| s.warm_up(1.0, 0.5)),
+        ];
+        for s in all.map(|s| s.expect("good")) {
+            let twice = s.clone().times(2.0).expect("good");
+            assert!((0..50).all(|step| (twice.lr(step, 10) - 2.0 * s.lr(step, 10)).abs() < 1e-6), "{s:?}");
+        }
+        assert!(base().scale_linearly(0, 256).is_err() && base().scale_by_root(256, 0).is_err());
+        assert!(base().times(f64::NAN).is_err() && base().times(-1.0).is_err() && base().times(1e9).is_err());
+        assert!(base().gradual_warm_up(1, 256, 0.0).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use crate::data::Dataset;
 use crate::error::TrainError;
-use crate::loader::NO_LABEL;
+use crate::loader::{Batch, NO_LABEL, soft_targets};
 use crate::precision::Precision;
 use crate::update::{EMA_FEED, UpdateConfig};
 use wgrad_layers::{Layer, losses};
@@ -20,55 +20,8 @@ use wgrad_tensor::{
     Value, gradients, weights,
 };
 
-/// Which parameters weight decay pulls towards zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decay {
-    /// All of them, as `torch.optim.SGD(model.parameters(), weight_decay=…)` does.
-    #[default]
-    All,
-    /// Those of rank 2 and above: filters and matrices, but no bias and neither scale nor shift of a batch norm.
-    Matrices,
-}
-
-/// Stochastic gradient descent as PyTorch has it: `g += weight_decay * w; v = momentum * v + g; w -= lr * v`, and with
-/// Nesterov `w -= lr * (g + momentum * v)`. No dampening.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct SgdConfig {
-    /// In `0..1`; the default is 0.9.
-    pub momentum: f32,
-    /// Look ahead along the velocity; needs momentum.
-    pub nesterov: bool,
-    /// At least 0; the default is 1e-4.
-    pub weight_decay: f32,
-    /// Which parameters it concerns.
-    pub decay: Decay,
-}
-
-impl Default for SgdConfig {
-    fn default() -> SgdConfig {
-        SgdConfig { momentum: 0.9, nesterov: false, weight_decay: 1e-4, decay: Decay::All }
-    }
-}
-
-impl SgdConfig {
-    /// Whether every number is in its range.
-    ///
-    /// # Errors
-    /// The first that is not.
-    pub fn check(&self) -> Result<(), TrainError> {
-        if !(0.0..1.0).contains(&self.momentum) {
-            return Err(TrainError::setting("momentum", "a number of 0..1", self.momentum));
-        }
-        if self.nesterov && self.momentum == 0.0 {
-            return Err(TrainError::setting("nesterov", "a momentum above 0 with it", self.momentum));
-        }
-        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return Err(TrainError::setting("weight decay", "a finite number of at least 0", self.weight_decay));
-        }
-        Ok(())
-    }
-}
+pub use crate::eval_step::{EvalResult, EvalStep};
+pub use crate::sgd::{Decay, SgdConfig};
 
 /// What the two steps are compiled for.
 #[derive(Clone, Debug)]
@@ -87,6 +40,9 @@ pub struct StepOptions {
     pub std: [f32; 3],
     /// Part of the target that is spread evenly over all classes, in `0..1`. Training only: the test loss has none.
     pub label_smoothing: f32,
+    /// Whether the training loss takes shares of the classes, which mixed images ([`Mix`](crate::Mix)) need. Label smoothing then
+    /// goes into the targets, with the same loss.
+    pub soft_targets: bool,
     /// Momentum, and weight decay of all optimisers.
     pub sgd: SgdConfig,
     /// Which optimiser, frozen layers and rates of their own, clipping, averages.
@@ -111,6 +67,7 @@ impl StepOptions {
             mean: dataset.mean,
             std: dataset.std,
             label_smoothing: 0.0,
+            soft_targets: false,
             sgd: SgdConfig::default(),
             update: UpdateConfig::default(),
             logits: false,
@@ -163,7 +120,12 @@ impl StepOptions {
     }
 
     /// Traces `pixels -> decode_image -> model` and checks that logits come out. Returns logits and labels.
-    fn trace<'g>(&self, graph: &'g Graph, mode: Mode, model: &(impl Layer + ?Sized)) -> (Value<'g>, Value<'g>, usize) {
+    pub(crate) fn trace<'g>(
+        &self,
+        graph: &'g Graph,
+        mode: Mode,
+        model: &(impl Layer + ?Sized),
+    ) -> (Value<'g>, Value<'g>, usize) {
         let pixels = graph.feed("pixels", TensorDesc::u32([self.batch_size, self.height, self.width]));
         let labels = graph.feed("labels", TensorDesc::u32([self.batch_size]));
         let images = pixels.decode_image(self.channels, self.mean, self.std);
@@ -224,7 +186,7 @@ impl StepOptions {
     }
 
     /// Errors that the device would turn into garbage.
-    fn check_batch(&self, images: &[u32], labels: &[u32], classes: usize) -> Result<(), TrainError> {
+    pub(crate) fn check_batch(&self, images: &[u32], labels: &[u32], classes: usize) -> Result<(), TrainError> {
         let pixels = self.batch_size * self.height * self.width;
         if images.len() != pixels {
             return Err(TrainError::setting("images", format!("{pixels} pixels, one in each word"), images.len()));
@@ -244,10 +206,13 @@ impl StepOptions {
 pub struct StepResult {
     /// Mean loss of the batch, before the update.
     pub loss: f32,
-    /// Images classified rightly, before the update.
+    /// Images classified rightly, before the update. Of mixed images the class of the image itself is the right one, however small
+    /// its share.
     pub correct: u32,
 }
 
+/// Feed with the shares of the classes, `[batch_size, classes]`.
+const TARGETS_FEED: &str = "targets";
 /// Feed with the factors of the gradients so far and of this batch's.
 const ACCUMULATE_FEED: &str = "accumulate";
 
@@ -279,8 +244,13 @@ impl TrainStep {
         options.check_store(params)?;
         let graph = Graph::new();
         let (logits, labels, classes) = options.trace(&graph, Mode::Train, model);
-        let loss =
-            losses::with_auxiliary(logits, |logits| losses::cross_entropy(logits, labels, options.label_smoothing));
+        let targets = options
+            .soft_targets
+            .then(|| graph.feed(TARGETS_FEED, TensorDesc::f32([options.batch_size, classes.max(1)])));
+        let loss = losses::with_auxiliary(logits, |logits| match targets {
+            Some(targets) => losses::soft_cross_entropy(logits, targets),
+            None => losses::cross_entropy(logits, labels, options.label_smoothing),
+        });
         graph.output("loss", loss);
         graph.output("correct", logits.top_k_correct(labels, 1));
         let (update, precision) = (&options.update, options.precision);
@@ -378,6 +348,30 @@ impl TrainStep {
     /// # Errors
     /// A batch of another size, a label outside the classes, a learning rate that is negative or no number, a lost device.
     pub fn run(&mut self, images: &[u32], labels: &[u32], lr: f32) -> Result<Ticket, TrainError> {
+        let targets = self.options.soft_targets.then(|| soft_targets(labels, &[], 1.0, self.classes));
+        self.launch(images, labels, targets, lr)
+    }
+
+    /// [`TrainStep::run`] on a batch of the loader, whose images may be mixed.
+    ///
+    /// # Errors
+    /// As [`TrainStep::run`]; mixed images where the step was compiled without [`StepOptions::soft_targets`].
+    pub fn run_batch(&mut self, batch: &Batch, lr: f32) -> Result<Ticket, TrainError> {
+        let targets = self.options.soft_targets.then(|| batch.soft_targets(self.classes));
+        if targets.is_none() && !batch.partner_labels.is_empty() {
+            let wanted = "images that are not mixed, or a step with soft_targets";
+            return Err(TrainError::setting("batch", wanted, "mixed images"));
+        }
+        self.launch(&batch.images, &batch.labels, targets, lr)
+    }
+
+    fn launch(
+        &mut self,
+        images: &[u32],
+        labels: &[u32],
+        targets: Option<Vec<f32>>,
+        lr: f32,
+    ) -> Result<Ticket, TrainError> {
         if !(lr.is_finite() && lr >= 0.0) {
             return Err(TrainError::setting("learning rate", "a finite number of at least 0", lr));
         }
@@ -394,6 +388,10 @@ impl TrainStep {
         let first = self.done.is_multiple_of(batches);
         let share = [if first { 0.0 } else { 1.0 }, 1.0 / batches as f32];
         let mut feeds = vec![("pixels", Feed::U32(images)), ("labels", Feed::U32(labels))];
+        let targets = targets.map(|targets| smoothed(targets, self.classes, self.options.label_smoothing));
+        if let Some(targets) = &targets {
+            feeds.push((TARGETS_FEED, Feed::F32(targets)));
+        }
         match self.apply {
             Some(_) => feeds.push((ACCUMULATE_FEED, Feed::F32(&share))),
             None => feeds.extend_from_slice(&update),
@@ -433,105 +431,23 @@ impl TrainStep {
     }
 }
 
-/// What an evaluation step says. Padding counts nowhere.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct EvalResult {
-    /// Sum of the losses, without label smoothing.
-    pub loss_sum: f32,
-    /// Images whose class has the largest logit.
-    pub correct: u32,
-    /// Images whose class is among the five largest logits, where there are five classes or more.
-    pub correct_top5: Option<u32>,
-}
-
-/// An evaluation step, compiled: forward with running statistics, and counts.
-#[derive(Debug)]
-pub struct EvalStep {
-    plan: Plan,
-    options: StepOptions,
-    classes: usize,
-}
-
-impl EvalStep {
-    /// Compiles an evaluation step over the same parameter store as the training step.
-    ///
-    /// # Errors
-    /// As [`TrainStep::new`].
-    pub fn new(
-        device: &Device,
-        params: &mut Params,
-        model: &(impl Layer + ?Sized),
-        options: &StepOptions,
-    ) -> Result<EvalStep, TrainError> {
-        options.check()?;
-        let graph = Graph::new();
-        let (logits, labels, classes) = options.trace(&graph, Mode::Eval, model);
-        let scores = losses::scores(logits, labels);
-        graph.output("loss_sum", scores.loss_sum);
-        graph.output("correct", scores.correct);
-        if classes >= 5 {
-            graph.output("correct_top5", scores.correct_top5);
+/// Shares of `classes` classes row by row, of which the part `smoothing` is spread evenly; a row of zeros stays as it is.
+fn smoothed(mut targets: Vec<f32>, classes: usize, smoothing: f32) -> Vec<f32> {
+    if smoothing > 0.0 {
+        for row in targets.chunks_exact_mut(classes.max(1)) {
+            let even = smoothing * row.iter().sum::<f32>() / classes as f32;
+            row.iter_mut().for_each(|share| *share = (1.0 - smoothing) * *share + even);
         }
-        if options.logits {
-            graph.output("logits", logits);
-        }
-        let storage = options.precision.for_evaluation();
-        let plan = Plan::compile(device, &graph, params, &CompileOptions { storage, ..options.compile.clone() })?;
-        Ok(EvalStep { plan, options: options.clone(), classes })
     }
-
-    /// Classes that the model tells apart.
-    #[must_use]
-    pub fn classes(&self) -> usize {
-        self.classes
-    }
-
-    /// The compiled plan, for dumps, profiles and memory figures.
-    #[must_use]
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// Runs one step; see [`TrainStep::run`]. Samples labelled [`NO_LABEL`] are padding.
-    ///
-    /// # Errors
-    /// A batch of another size, a label outside the classes, a lost device.
-    pub fn run(&mut self, images: &[u32], labels: &[u32]) -> Result<Ticket, TrainError> {
-        self.options.check_batch(images, labels, self.classes)?;
-        Ok(self.plan.run(&[("pixels", Feed::U32(images)), ("labels", Feed::U32(labels))])?)
-    }
-
-    /// What a step said, once it is done. The last three steps can be read.
-    ///
-    /// # Errors
-    /// A ticket that is too old, a lost device.
-    pub fn read(&mut self, ticket: Ticket) -> Result<EvalResult, TrainError> {
-        let correct_top5 = match self.classes >= 5 {
-            true => Some(scalar_u32(&mut self.plan, ticket, "correct_top5")?),
-            false => None,
-        };
-        Ok(EvalResult {
-            loss_sum: scalar_f32(&mut self.plan, ticket, "loss_sum")?,
-            correct: scalar_u32(&mut self.plan, ticket, "correct")?,
-            correct_top5,
-        })
-    }
-
-    /// The logits of a step, `[batch_size, classes]`, row by row.
-    ///
-    /// # Errors
-    /// Options without [`StepOptions::logits`], a ticket that is too old, a lost device.
-    pub fn logits(&mut self, ticket: Ticket) -> Result<Vec<f32>, TrainError> {
-        Ok(self.plan.read(ticket, "logits")?)
-    }
+    targets
 }
 
-fn scalar_u32(plan: &mut Plan, ticket: Ticket, name: &str) -> Result<u32, TrainError> {
+pub(crate) fn scalar_u32(plan: &mut Plan, ticket: Ticket, name: &str) -> Result<u32, TrainError> {
     // An output of shape [] has one element; an empty answer cannot come, and counts as nothing if it does.
     Ok(plan.read_words(ticket, name)?.first().copied().unwrap_or(0))
 }
 
-fn scalar_f32(plan: &mut Plan, ticket: Ticket, name: &str) -> Result<f32, TrainError> {
+pub(crate) fn scalar_f32(plan: &mut Plan, ticket: Ticket, name: &str) -> Result<f32, TrainError> {
     Ok(f32::from_bits(scalar_u32(plan, ticket, name)?))
 }
 
@@ -548,6 +464,7 @@ mod tests {
             mean: [0.5; 3],
             std: [0.5; 3],
             label_smoothing: 0.0,
+            soft_targets: false,
             sgd: SgdConfig::default(),
             update: UpdateConfig::default(),
             logits: false,

@@ -4,7 +4,7 @@ use crate::error::TrainError;
 use crate::pattern::Pattern;
 use crate::precision::Precision;
 use crate::step::{Decay, SgdConfig};
-use wgrad_tensor::ops::optimizer::{Adagrad, AdamW, ParamGroup, RmsProp, UpdateRule};
+use wgrad_tensor::ops::optimizer::{Adagrad, AdamW, Lars, Muon, ParamGroup, RmsProp, UpdateRule};
 use wgrad_tensor::ops::sgd::Sgd;
 use wgrad_tensor::{Error, Graph, Rounding, Storage, TensorDesc, UsageError, Value};
 
@@ -20,6 +20,10 @@ pub enum Optimizer {
     RmsProp(RmsProp),
     /// Adagrad.
     Adagrad(Adagrad),
+    /// LARS: a rate for each tensor, from the norms of weight and gradient; for large batches.
+    Lars(Lars),
+    /// Muon: filters of convolutions by orthogonalised momentum, everything else by SGD.
+    Muon(Muon),
 }
 
 /// What holds for the parameters that a pattern matches.
@@ -90,6 +94,8 @@ impl UpdateConfig {
             Optimizer::AdamW(rule) => rule.check(),
             Optimizer::RmsProp(rule) => rule.check(),
             Optimizer::Adagrad(rule) => rule.check(),
+            Optimizer::Lars(rule) => rule.check(),
+            Optimizer::Muon(rule) => rule.check(),
         }
         .map_err(Error::from)?;
         if let Some(norm) = self.clip_norm.filter(|norm| !(norm.is_finite() && *norm > 0.0)) {
@@ -104,15 +110,19 @@ impl UpdateConfig {
         if self.accumulate > 1 && precision.format.is_some() {
             return Err(TrainError::setting("batches of an update", "1 with emulated numbers", self.accumulate));
         }
+        // The products of the iteration would be put on the gradients' grid.
+        if matches!(self.optimizer, Optimizer::Muon(_)) && precision.format.is_some() {
+            return Err(TrainError::setting("optimizer", "any but Muon with emulated numbers", "muon"));
+        }
         // The random keys of stochastic rounding would be the ninth buffer of a kernel that may bind eight.
         let two_states = match self.optimizer {
             Optimizer::AdamW(_) => true,
-            Optimizer::RmsProp(rule) => rule.momentum > 0.0,
-            Optimizer::Sgd | Optimizer::Adagrad(_) => false,
+            Optimizer::RmsProp(rule) => rule.states().len() > 1,
+            Optimizer::Sgd | Optimizer::Adagrad(_) | Optimizer::Lars(_) | Optimizer::Muon(_) => false,
         };
         let stochastic = precision.storage.weight_rounding == Rounding::Stochastic;
         if two_states && precision.weights != Storage::F32 && stochastic {
-            let wanted = "SGD or Adagrad, or weights that are rounded to nearest or stored in f32";
+            let wanted = "SGD, Adagrad, LARS or Muon, or weights that are rounded to nearest or stored in f32";
             return Err(TrainError::setting(
                 "optimizer",
                 wanted,
@@ -168,12 +178,14 @@ impl UpdateConfig {
     ) -> Result<(), UsageError> {
         match &self.optimizer {
             Optimizer::Sgd => {
-                let rule = Sgd { momentum: sgd.momentum, nesterov: sgd.nesterov };
+                let rule = Sgd { momentum: sgd.momentum, nesterov: sgd.nesterov, lr_in_velocity: sgd.lr_in_velocity };
                 graph.sgd_with_factor(&rule, groups, lr, factor)?;
             }
             Optimizer::AdamW(rule) => graph.optimize(rule, groups, lr, factor)?,
             Optimizer::RmsProp(rule) => graph.optimize(rule, groups, lr, factor)?,
             Optimizer::Adagrad(rule) => graph.optimize(rule, groups, lr, factor)?,
+            Optimizer::Lars(rule) => graph.lars(rule, groups, lr, factor)?,
+            Optimizer::Muon(rule) => graph.muon(rule, groups, lr, factor)?,
         }
         if self.ema.is_some() {
             let factors = graph.feed(EMA_FEED, TensorDesc::f32([2]));

@@ -23,6 +23,7 @@ fn options(precision: Precision) -> StepOptions {
         mean: [0.5; 3],
         std: [0.25; 3],
         label_smoothing: 0.0,
+        soft_targets: false,
         sgd: SgdConfig::default(),
         update: Default::default(),
         logits: false,

@@ -5,7 +5,7 @@ mod common;
 use common::{bits, device, net, quiet, splits};
 use std::sync::Arc;
 use wgrad_layers::{Conv2d, Dropout, Flatten, GlobalAvgPool, Layer, Linear, Relu, ScopeExt};
-use wgrad_tensor::ops::optimizer::{Adagrad, AdamW, RmsProp};
+use wgrad_tensor::ops::optimizer::{Adagrad, AdamW, Lars, Muon, RmsProp};
 use wgrad_tensor::{Array, Device, ParamKind, Params, Scope, Value};
 use wgrad_trainer::{
     Batch, BodyRates, LoadOptions, Loader, LoaderOptions, Optimizer, Output, Precision, Schedule, Show, StepOptions,
@@ -165,6 +165,9 @@ fn every_optimiser_learns() {
         (Optimizer::AdamW(AdamW::default()), 3e-3),
         (Optimizer::RmsProp(RmsProp { momentum: 0.5, ..RmsProp::default() }), 1e-3),
         (Optimizer::Adagrad(Adagrad::default()), 2e-2),
+        (Optimizer::RmsProp(RmsProp { centered: true, ..RmsProp::default() }), 1e-3),
+        (Optimizer::Lars(Lars { trust: 0.02, ..Lars::default() }), 1.0),
+        (Optimizer::Muon(Muon { momentum: 0.6, ..Muon::default() }), 2e-2),
     ] {
         let trained = quiet(&device).epochs(4).optimizer(optimizer).schedule(schedule(lr)).run().expect("trains");
         let accuracy = trained.report.accuracy();

@@ -116,7 +116,7 @@ fn train_plan(device: &Device, params: &mut Params, fuse: bool) -> Plan {
         graph.output(&format!("grad.{name}"), *gradient);
     }
     let groups = [SgdGroup { lr_scale: 1.0, weight_decay: 1e-4, members }];
-    graph.sgd(&Sgd { momentum: 0.9, nesterov: false }, &groups, lr).expect("sensible settings");
+    graph.sgd(&Sgd { momentum: 0.9, nesterov: false, lr_in_velocity: false }, &groups, lr).expect("sensible settings");
     Plan::compile(device, &graph, params, &CompileOptions { fuse, ..CompileOptions::default() }).expect("compiles")
 }
 

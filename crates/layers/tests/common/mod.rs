@@ -25,7 +25,11 @@ pub(crate) fn plan(net: &dyn Layer, batch: usize, target: Target, options: &Comp
         weight_decay,
         members,
     });
-    graph.sgd(&Sgd { momentum: 0.9, nesterov: false }, &groups, graph.feed("lr", TensorDesc::f32([])))?;
+    graph.sgd(
+        &Sgd { momentum: 0.9, nesterov: false, lr_in_velocity: false },
+        &groups,
+        graph.feed("lr", TensorDesc::f32([])),
+    )?;
     let mut store = StoreLayout::default();
     store.declare(graph.data().params().map(|(_, decl)| decl), &target).expect("the parameters fit");
     let data = fit(optimise(&graph, options)?, &store, target, options)?;

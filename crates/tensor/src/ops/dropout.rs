@@ -18,6 +18,9 @@ pub struct Dropout {
     pub p: f32,
     /// Number of the layer, so that layers do not share masks.
     pub stream: u32,
+    /// For weights: number of the first row, which takes the place of the first sample, so that the mask depends neither on the batch nor
+    /// on the blocks of rows in which a weight lies.
+    pub first_row: Option<u32>,
 }
 
 impl Dropout {
@@ -49,7 +52,7 @@ impl OpDef for Dropout {
     }
 
     fn backward<'g>(&self, cx: &Backward<'g>) -> Option<Vec<Option<Value<'g>>>> {
-        Some(vec![Some(cx.dy().dropout(self.p, cx.input(1), self.stream)), None])
+        Some(vec![Some(cx.graph().apply1(*self, &[cx.dy(), cx.input(1)])), None])
     }
 
     fn lower(&self, cx: &mut Lower<'_>) {
@@ -60,12 +63,14 @@ impl OpDef for Dropout {
         let kernel = cx.dispatch("dropout").define_if(splits_in_four(&[sample]), "VEC4");
         let kernel = kernel.bind("x", x).bind("rng", rng).bind("y", y).arg("sample", sample);
         let kernel = kernel.arg("purpose", purpose::DROPOUT).arg("stream", self.stream);
+        let kernel = kernel.define_if(self.first_row.is_some(), "ROWS").arg("first_row", self.first_row.unwrap_or(0));
         let kernel = kernel.arg("threshold", self.threshold()).arg("scale", self.scale());
         launch_lines(kernel, target, shape.dim(0), sample.div_ceil(4));
     }
 
     fn reference(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
         let [seed_low, seed_high, step, first] = [0, 1, 2, 3].map(|i| x[1].data[i] as u32);
+        let first = self.first_row.unwrap_or(first);
         let shape = x[0].shape;
         let sample = shape.numel() / shape.dim(0).max(1);
         let keep = |i: usize| {
@@ -99,7 +104,13 @@ impl<'g> Value<'g> {
     /// [`Scope::random_stream`](crate::graph::Scope::random_stream) provide them.
     #[track_caller]
     pub fn dropout(self, p: f32, rng: Value<'g>, stream: u32) -> Value<'g> {
-        self.graph().apply1(Dropout { p, stream }, &[self, rng])
+        self.graph().apply1(Dropout { p, stream, first_row: None }, &[self, rng])
+    }
+
+    /// [`Value::dropout`] of a weight, or of its rows from `first_row` on: one mask a step, whatever the batch.
+    #[track_caller]
+    pub fn dropout_rows(self, p: f32, rng: Value<'g>, stream: u32, first_row: u32) -> Value<'g> {
+        self.graph().apply1(Dropout { p, stream, first_row: Some(first_row) }, &[self, rng])
     }
 }
 
@@ -120,9 +131,10 @@ pub fn cases() -> Vec<Case> {
     ];
     let case = |(i, (shape, p)): (usize, (Shape, f32))| {
         let rng = CaseInput::u32([4], if i == 3 { Fill::Below(9) } else { Fill::Bits });
+        let first_row = (i % 3 == 1).then_some(5 * i as u32);
         Case::new(
-            format!("{shape} p {p}"),
-            Dropout { p, stream: 0x9000_0001 * i as u32 },
+            format!("{shape} p {p} rows {first_row:?}"),
+            Dropout { p, stream: 0x9000_0001 * i as u32, first_row },
             [CaseInput::normal(shape), rng],
         )
     };
@@ -141,7 +153,7 @@ mod tests {
         let rng = [5.0, 6.0, 7.0, f64::from(first)];
         let mut y = vec![0.0; n * sample];
         let inputs = [View { shape, data: &x }, View { shape: [4].into(), data: &rng }];
-        Dropout { p, stream: 3 }.reference(&inputs, &mut [ViewMut { shape, data: &mut y }]);
+        Dropout { p, stream: 3, first_row: None }.reference(&inputs, &mut [ViewMut { shape, data: &mut y }]);
         y
     }
 
@@ -168,8 +180,8 @@ mod tests {
     fn impossible_probabilities_are_refused() {
         let x = [TensorDesc::f32([2, 3]), TensorDesc::u32([4])];
         for p in [1.0, -0.1, f32::NAN, f32::INFINITY] {
-            assert!(Dropout { p, stream: 0 }.infer(&x).is_err_and(|e| e.contains("probability")));
+            assert!(Dropout { p, stream: 0, first_row: None }.infer(&x).is_err_and(|e| e.contains("probability")));
         }
-        assert!(Dropout { p: 0.5, stream: 0 }.infer(&x[..1]).is_err());
+        assert!(Dropout { p: 0.5, stream: 0, first_row: None }.infer(&x[..1]).is_err());
     }
 }

@@ -87,6 +87,7 @@ ops! {
     group_norm,
     hinge,
     image,
+    l2_pool,
     local_response_norm,
     loss_scale,
     matmul,

@@ -76,7 +76,7 @@ impl PoolConfig {
         Ok([n, c, self.windows(0, h)?, self.windows(1, w)?].into())
     }
 
-    fn window(&self, i: usize, at: usize, size: usize) -> Window {
+    pub(super) fn window(&self, i: usize, at: usize, size: usize) -> Window {
         let start = (at * self.stride[i]) as isize - self.padding[i] as isize;
         let end = start + self.kernel[i] as isize;
         Window {
@@ -86,7 +86,7 @@ impl PoolConfig {
         }
     }
 
-    fn constants<'b, 'a>(&self, kernel: DispatchBuilder<'b, 'a>) -> DispatchBuilder<'b, 'a> {
+    pub(super) fn constants<'b, 'a>(&self, kernel: DispatchBuilder<'b, 'a>) -> DispatchBuilder<'b, 'a> {
         let kernel = kernel.set("R", self.kernel[0] as u32).set("S", self.kernel[1] as u32);
         let kernel = kernel.set("STRIDE_H", self.stride[0] as u32).set("STRIDE_W", self.stride[1] as u32);
         kernel.set("PAD_H", self.padding[0] as u32).set("PAD_W", self.padding[1] as u32)
@@ -94,11 +94,11 @@ impl PoolConfig {
 }
 
 /// One dimension of a window.
-struct Window {
+pub(super) struct Window {
     /// First pixel, negative within the padding.
     start: isize,
     /// Pixels of the image.
-    inside: std::ops::Range<usize>,
+    pub(super) inside: std::ops::Range<usize>,
     /// Pixels of the image and its padding.
     padded: usize,
 }
@@ -180,14 +180,14 @@ fn infer_backward(
 }
 
 /// Calls `body` with `[n, c, p, q]` for every output.
-fn for_each_output(shape: &Shape, mut body: impl FnMut([usize; 4])) {
+pub(super) fn for_each_output(shape: &Shape, mut body: impl FnMut([usize; 4])) {
     let [n, c, p, q] = shape.nchw();
     for i in 0..n * c * p * q {
         body([i / (c * p * q), i / (p * q) % c, i / q % p, i % q]);
     }
 }
 
-fn window_flops(config: &PoolConfig, y: TensorDesc) -> f64 {
+pub(super) fn window_flops(config: &PoolConfig, y: TensorDesc) -> f64 {
     (y.shape.numel() * config.kernel[0] * config.kernel[1]) as f64
 }
 

@@ -11,13 +11,19 @@ use crate::shape::{Shape, TensorDesc};
 
 /// PyTorch's `SGD` with dampening 0: `g' = g + weight_decay * p`, `v' = momentum * v + g'`,
 /// `p' = p - lr * lr_scale * (nesterov ? g' + momentum * v' : v')`. The velocity starts at 0, so the first step is a
-/// plain one; with momentum 0 there is no velocity.
+/// plain one; with momentum 0 there is no velocity. State: one velocity of the size of the parameters.
+///
+/// With `lr_in_velocity`, Caffe's form (and that of Sutskever et al. 2013): `v' = momentum * v + lr * lr_scale * g'`,
+/// `p' = p - (nesterov ? lr * lr_scale * g' + momentum * v' : v')`. The same while the rate stays; where it falls, past gradients keep the
+/// rate that they came with.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sgd {
     /// Share of the velocity that is kept, in `[0, 1)`.
     pub momentum: f32,
     /// Look ahead along the new velocity; needs momentum.
     pub nesterov: bool,
+    /// The learning rate is part of the velocity, as in Caffe.
+    pub lr_in_velocity: bool,
 }
 
 impl Sgd {
@@ -46,6 +52,8 @@ pub struct SgdUpdate {
     pub momentum: f32,
     /// See [`Sgd`].
     pub nesterov: bool,
+    /// See [`Sgd`].
+    pub lr_in_velocity: bool,
     /// See [`SgdGroup`].
     pub weight_decay: f32,
     /// Whether the last operand is a factor on the gradients.
@@ -81,6 +89,7 @@ impl SgdUpdate {
         }
         kernel = kernel.define_if(self.scaled, "SCALED");
         kernel = kernel.define_if(self.has_velocity(), "MOMENTUM").define_if(self.nesterov, "NESTEROV");
+        kernel = kernel.define_if(self.lr_in_velocity && self.has_velocity(), "LR_IN_VELOCITY");
         kernel = kernel.arg("lr_scale", self.lr_scale).arg("momentum", self.momentum);
         launch_strips(kernel.arg("weight_decay", self.weight_decay), &target, elements / 4);
     }
@@ -136,13 +145,14 @@ impl OpDef for SgdUpdate {
             for j in 0..x[i].data.len() {
                 let p = x[i].data[j];
                 let g = factor * x[n + i].data[j] + decay * p;
-                let mut step = g;
+                let (gain, last) = if self.lr_in_velocity { (rate, 1.0) } else { (1.0, rate) };
+                let mut step = gain * g;
                 if self.has_velocity() {
-                    let v = momentum * x[2 * n + i].data[j] + g;
+                    let v = momentum * x[2 * n + i].data[j] + gain * g;
                     y[n + i].data[j] = v;
-                    step = if self.nesterov { g + momentum * v } else { v };
+                    step = if self.nesterov { gain * g + momentum * v } else { v };
                 }
-                y[i].data[j] = p - rate * step;
+                y[i].data[j] = p - last * step;
             }
         }
     }
@@ -214,7 +224,7 @@ impl Graph {
     }
 
     #[track_caller]
-    fn sgd_group<'g>(
+    pub(super) fn sgd_group<'g>(
         &'g self,
         sgd: &Sgd,
         group: &SgdGroup<'g>,
@@ -238,6 +248,7 @@ impl Graph {
             lr_scale: group.lr_scale,
             momentum: sgd.momentum,
             nesterov: sgd.nesterov,
+            lr_in_velocity: sgd.lr_in_velocity,
             weight_decay: group.weight_decay,
             scaled: factor.is_some(),
         };
@@ -262,14 +273,17 @@ pub fn cases() -> Vec<Case> {
         for (momentum, nesterov, weight_decay) in rules {
             let factor = factors[cases.len() % factors.len()];
             let scaled = factor.is_some();
-            let op = SgdUpdate { members: shapes.len(), lr_scale: 2.0, momentum, nesterov, weight_decay, scaled };
+            // Of either form both with and without Nesterov.
+            let lr_in_velocity = (cases.len() / rules.len()) % 2 == 1;
+            let members = shapes.len();
+            let op = SgdUpdate { members, lr_scale: 2.0, momentum, nesterov, lr_in_velocity, weight_decay, scaled };
             let kinds = if momentum > 0.0 { 3 } else { 2 };
             let mut inputs: Vec<CaseInput> = Vec::new();
             (0..kinds).for_each(|_| inputs.extend(shapes.iter().map(|&shape| CaseInput::normal(shape))));
             inputs.push(CaseInput::f32([], super::Fill::Uniform(0.05, 0.2)));
             inputs.extend(factor.map(|factor| CaseInput::f32([], super::Fill::Constant(factor))));
             cases.push(Case::new(
-                format!("{shapes:?} momentum {momentum} nesterov {nesterov} factor {factor:?}"),
+                format!("{shapes:?} momentum {momentum} nesterov {nesterov} caffe {lr_in_velocity} factor {factor:?}"),
                 op,
                 inputs,
             ));
@@ -282,6 +296,7 @@ pub fn cases() -> Vec<Case> {
         lr_scale: 1.0,
         momentum: 0.9,
         nesterov: false,
+        lr_in_velocity: false,
         weight_decay: 1e-4,
         scaled: false,
     };
@@ -351,10 +366,12 @@ mod tests {
                 let (scale, decay) = settings[i % 2];
                 for j in 0..p[i].len() {
                     let g = p[i][j] * f64::from(x[i][j]) + f64::from(decay) * p[i][j];
-                    v[i][j] = f64::from(sgd.momentum) * v[i][j] + g;
-                    let ahead = g + f64::from(sgd.momentum) * v[i][j];
+                    let rate = f64::from(rate[0]) * f64::from(scale);
+                    let (gain, last) = if sgd.lr_in_velocity { (rate, 1.0) } else { (1.0, rate) };
+                    v[i][j] = f64::from(sgd.momentum) * v[i][j] + gain * g;
+                    let ahead = gain * g + f64::from(sgd.momentum) * v[i][j];
                     let direction = if sgd.nesterov { ahead } else { v[i][j] };
-                    p[i][j] -= f64::from(rate[0]) * f64::from(scale) * direction;
+                    p[i][j] -= last * direction;
                 }
             }
         }
@@ -377,8 +394,10 @@ mod tests {
     #[test]
     fn five_steps_follow_the_rule_with_one_dispatch_a_group() {
         for tier in [Tier::Base, Tier::Cpu] {
-            train(tier, Sgd { momentum: 0.9, nesterov: false });
-            train(tier, Sgd { momentum: 0.9, nesterov: true });
+            train(tier, Sgd { momentum: 0.9, nesterov: false, lr_in_velocity: true });
+            train(tier, Sgd { momentum: 0.9, nesterov: true, lr_in_velocity: true });
+            train(tier, Sgd { momentum: 0.9, nesterov: false, lr_in_velocity: false });
+            train(tier, Sgd { momentum: 0.9, nesterov: true, lr_in_velocity: false });
             train(tier, Sgd::default());
         }
     }
@@ -388,12 +407,12 @@ mod tests {
         let graph = Graph::new();
         let lr = graph.feed("lr", TensorDesc::f32([]));
         let group = |lr_scale, weight_decay| [SgdGroup { lr_scale, weight_decay, members: Vec::new() }];
-        let fine = Sgd { momentum: 0.9, nesterov: true };
+        let fine = Sgd { momentum: 0.9, nesterov: true, lr_in_velocity: false };
         assert!(graph.sgd(&fine, &group(1.0, 0.0), lr).is_ok());
         for momentum in [1.0, -0.1, f32::NAN] {
-            assert!(graph.sgd(&Sgd { momentum, nesterov: false }, &[], lr).is_err());
+            assert!(graph.sgd(&Sgd { momentum, nesterov: false, lr_in_velocity: false }, &[], lr).is_err());
         }
-        assert!(graph.sgd(&Sgd { momentum: 0.0, nesterov: true }, &[], lr).is_err());
+        assert!(graph.sgd(&Sgd { momentum: 0.0, nesterov: true, lr_in_velocity: false }, &[], lr).is_err());
         assert!(graph.sgd(&fine, &group(f32::INFINITY, 0.0), lr).is_err());
         assert!(graph.sgd(&fine, &group(1.0, -1.0), lr).is_err());
     }

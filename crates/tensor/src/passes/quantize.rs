@@ -79,7 +79,10 @@ impl Rewrite<'_> {
         let mut plan = Vec::new();
         for node in &data.nodes {
             plan.push(
-                node.outputs.iter().filter_map(|&id| grid_of(data, id).map(|grid| (id, grid))).collect::<Vec<_>>(),
+                // What has no gradient is a statistic that the backward pass reads, no feature map.
+                (node.outputs.iter().enumerate().filter(|(i, _)| node.op.is_differentiable(*i)))
+                    .filter_map(|(_, &id)| grid_of(data, id).map(|grid| (id, grid)))
+                    .collect::<Vec<_>>(),
             );
         }
         let nodes = std::mem::take(&mut data.nodes);
@@ -157,7 +160,7 @@ mod tests {
         let dw = gradients(loss, &[w]).expect("differentiable")[0].expect("depends");
         let lr = graph.feed("lr", TensorDesc::f32([]));
         let group = SgdGroup { lr_scale: 1.0, weight_decay: 0.0, members: vec![(w, dw)] };
-        graph.sgd(&Sgd { momentum: 0.9, nesterov: false }, &[group], lr).expect("valid");
+        graph.sgd(&Sgd { momentum: 0.9, nesterov: false, lr_in_velocity: false }, &[group], lr).expect("valid");
     }
 
     fn format(weights: Grid) -> NumberFormat {
@@ -185,6 +188,23 @@ mod tests {
         let weight = after.write_backs.iter().find(|(id, _)| after.param(*id).is_some_and(|d| d.name == "w"));
         let Origin::Node { node, .. } = after.tensors[weight.expect("updated").1.0].origin else { panic!("a result") };
         assert_eq!(after.nodes[node].op.name(), "quantize");
+    }
+
+    #[test]
+    fn statistics_for_the_backward_pass_stay_as_they_are() {
+        let graph = Graph::new();
+        let scope = Scope::new(&graph, Mode::Train);
+        let w = scope.weight("w", [2, 4, 3, 3], Init::Constant(0.5));
+        let y = w.group_norm(crate::ops::group_norm::Together::Groups(2), 1e-5);
+        graph.output("loss", (y * y).mean());
+        let dw = gradients((y * y).mean(), &[w]).expect("differentiable")[0].expect("depends");
+        graph.output("dw", dw);
+        quantize(&graph, &format(Grid::Fixed(FixedPoint { integer_bits: 1, fraction_bits: 15 })));
+        let after = graph.data();
+        let find = |name: &str| after.nodes.iter().find(|node| node.op.name() == name).expect("traced");
+        let (forward, backward) = (find("group_norm"), find("group_norm.backward"));
+        assert_ne!(backward.inputs[0], forward.outputs[0], "what is normalised lies on the grid");
+        assert_eq!(backward.inputs[1], forward.outputs[1], "its deviation does not");
     }
 
     #[test]

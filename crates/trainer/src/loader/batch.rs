@@ -35,17 +35,21 @@ impl Batch {
     /// otherwise one; padding has none. For a loss that takes soft targets.
     #[must_use]
     pub fn soft_targets(&self, classes: usize) -> Vec<f32> {
-        let mut targets = vec![0.0; self.labels.len() * classes];
         let own = if self.partner_labels.is_empty() { 1.0 } else { self.share as f32 / 65_536.0 };
-        for (i, row) in targets.chunks_exact_mut(classes.max(1)).enumerate() {
-            let parts = [(self.labels.get(i), own), (self.partner_labels.get(i), 1.0 - own)];
-            for (label, part) in parts {
-                // `NO_LABEL` is no class, either.
-                if let Some(target) = label.and_then(|&label| row.get_mut(label as usize)) {
-                    *target += part;
-                }
+        soft_targets(&self.labels, &self.partner_labels, own, classes)
+    }
+}
+
+/// Rows of `classes` shares: `own` of an image's label, the rest of its partner's, if it has one.
+pub(crate) fn soft_targets(labels: &[u32], partners: &[u32], own: f32, classes: usize) -> Vec<f32> {
+    let mut targets = vec![0.0; labels.len() * classes];
+    for (i, row) in targets.chunks_exact_mut(classes.max(1)).enumerate() {
+        for (label, part) in [(labels.get(i), own), (partners.get(i), 1.0 - own)] {
+            // `NO_LABEL` is no class, either.
+            if let Some(target) = label.and_then(|&label| row.get_mut(label as usize)) {
+                *target += part;
             }
         }
-        targets
     }
+    targets
 }

@@ -23,18 +23,51 @@ pub enum Mix {
         /// Above 0, at most 100.
         alpha: f32,
     },
+    /// One of the two for each batch, with equal odds.
+    Either {
+        /// Alpha of [`Mix::MixUp`].
+        mixup: f32,
+        /// Alpha of [`Mix::CutMix`].
+        cutmix: f32,
+    },
 }
 
 impl Mix {
     pub(super) fn is_valid(self) -> bool {
-        let (Mix::MixUp { alpha } | Mix::CutMix { alpha }) = self;
-        alpha > 0.0 && alpha <= 100.0
+        let valid = |alpha: f32| alpha > 0.0 && alpha <= 100.0;
+        match self {
+            Mix::MixUp { alpha } | Mix::CutMix { alpha } => valid(alpha),
+            Mix::Either { mixup, cutmix } => valid(mixup) && valid(cutmix),
+        }
+    }
+
+    /// Mixup where nothing was mixed so far; beside cutmix one of the two for each batch.
+    pub(crate) fn and_mixup(mix: Option<Mix>, alpha: f32) -> Mix {
+        match mix {
+            Some(Mix::CutMix { alpha: cutmix } | Mix::Either { cutmix, .. }) => Mix::Either { mixup: alpha, cutmix },
+            Some(Mix::MixUp { .. }) | None => Mix::MixUp { alpha },
+        }
+    }
+
+    /// Cutmix where nothing was mixed so far; beside mixup one of the two for each batch.
+    pub(crate) fn and_cutmix(mix: Option<Mix>, alpha: f32) -> Mix {
+        match mix {
+            Some(Mix::MixUp { alpha: mixup } | Mix::Either { mixup, .. }) => Mix::Either { mixup, cutmix: alpha },
+            Some(Mix::CutMix { .. }) | None => Mix::CutMix { alpha },
+        }
     }
 
     /// Mixes the images of `batch` that count.
     pub(super) fn apply(self, g: Geometry, seed: u64, batch: &mut Batch) {
         let mut rng = Stream::new(seed, purpose::MIX, batch.epoch, batch.step_in_epoch);
-        let (Mix::MixUp { alpha } | Mix::CutMix { alpha }) = self;
+        let (alpha, cuts) = match self {
+            Mix::MixUp { alpha } => (alpha, false),
+            Mix::CutMix { alpha } => (alpha, true),
+            Mix::Either { mixup, cutmix } => match rng.next_u32() & 1 {
+                0 => (mixup, false),
+                _ => (cutmix, true),
+            },
+        };
         let share = beta(alpha.into(), &mut rng);
         let (n, pixels) = (batch.valid, g.width * g.height);
         batch.partner_labels.extend_from_slice(&batch.labels);
@@ -44,9 +77,9 @@ impl Mix {
         // The last image is mixed with the first as it was.
         let first = batch.images[..if n > 0 { pixels } else { 0 }].to_vec();
         batch.share = (share * 65_536.0).round() as u32;
-        let inside = match self {
-            Mix::MixUp { .. } => None,
-            Mix::CutMix { .. } => {
+        let inside = match cuts {
+            false => None,
+            true => {
                 let side = (1.0 - share).max(0.0).sqrt();
                 let mut span = |of: usize| {
                     let half = (side * of as f64 / 2.0).round() as usize;

@@ -25,6 +25,7 @@ use faults::Faults;
 use maker::{Maker, Order};
 use threads::Running;
 
+pub(crate) use batch::soft_targets;
 pub use batch::{Batch, Cursor};
 pub use error::LoaderError;
 pub use faults::Fault;

@@ -16,7 +16,7 @@ pub use views::evaluate_views;
 use crate::augment::{Augment, View};
 use crate::data::Splits;
 use crate::error::TrainError;
-use crate::loader::{BAD_IMAGE_SHARE, LastBatch, LoaderOptions};
+use crate::loader::{BAD_IMAGE_SHARE, LastBatch, LoaderOptions, Mix};
 use crate::precision::Precision;
 use crate::schedule::Schedule;
 use crate::step::{SgdConfig, StepOptions};
@@ -91,6 +91,7 @@ pub struct Trainer {
     body: BodyRates,
     label_smoothing: f32,
     augment: Augment,
+    mix: Option<Mix>,
     eval_view: Option<View>,
     bad_image_share: f64,
     preview: Option<PathBuf>,
@@ -158,6 +159,7 @@ impl Trainer {
             body: BodyRates::default(),
             label_smoothing: 0.0,
             augment: Augment::none(),
+            mix: None,
             eval_view: None,
             bad_image_share: BAD_IMAGE_SHARE,
             preview: None,
@@ -275,6 +277,22 @@ impl Trainer {
     #[must_use]
     pub fn augment(mut self, augment: Augment) -> Trainer {
         self.augment = augment;
+        self
+    }
+
+    /// Mixes the images of each training batch pixel by pixel, and their labels alike ([`Mix::MixUp`]); with
+    /// [`Trainer::cutmix`] each batch gets one of the two. The accuracy in training is then that of the images' own labels.
+    #[must_use]
+    pub fn mixup(mut self, alpha: f32) -> Trainer {
+        self.mix = Some(Mix::and_mixup(self.mix, alpha));
+        self
+    }
+
+    /// Pastes a rectangle of another image into each image of a training batch, and shares the labels by area
+    /// ([`Mix::CutMix`]); see [`Trainer::mixup`].
+    #[must_use]
+    pub fn cutmix(mut self, alpha: f32) -> Trainer {
+        self.mix = Some(Mix::and_cutmix(self.mix, alpha));
         self
     }
 
@@ -432,6 +450,9 @@ impl Trainer {
             let wanted = format!("at most the {} images of data set {}", train.len(), train.name);
             return Err(TrainError::setting("batch size", wanted, self.batch_size));
         }
+        if self.mix.is_some() && self.batch_size < 2 {
+            return Err(TrainError::setting("batch size", "at least 2 images to mix", self.batch_size));
+        }
         if self.last == LastBatch::Pad {
             return Err(TrainError::setting("last batch", "drop or wrap for training", "pad"));
         }
@@ -447,6 +468,7 @@ impl Trainer {
         let tuning = self.tuning.tuning(tune);
         StepOptions {
             label_smoothing: self.label_smoothing,
+            soft_targets: self.mix.is_some(),
             sgd: self.sgd,
             update: self.update_config(),
             precision: self.precision,
@@ -459,6 +481,7 @@ impl Trainer {
         let options = LoaderOptions::train(self.batch_size, self.seed).augment(self.augment.clone());
         LoaderOptions {
             last: self.last,
+            mix: self.mix,
             bad_image_share: self.bad_image_share,
             queue: self.threads.saturating_mul(2).max(4),
             ..options.threads(self.threads)

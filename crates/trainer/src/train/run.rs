@@ -164,6 +164,7 @@ impl Trainer {
             "pretrained": self.pretrained.as_ref().map(|(path, _)| path),
             "weights": self.weights,
             "augment": self.augment,
+            "mix": self.mix,
             "eval_view": self.eval_view,
             "bad_image_share": self.bad_image_share,
             "last_batch": self.last,
@@ -336,7 +337,7 @@ impl Run {
             if let Some(batch) = &batch {
                 let step = self.train.steps_done();
                 lr = self.schedule.lr(step, steps_per_epoch);
-                let ticket = self.train.run(&batch.images, &batch.labels, lr)?;
+                let ticket = self.train.run_batch(batch, lr)?;
                 pending.push_back(Pending { ticket, step, lr });
             }
             let ended = batch.is_none();

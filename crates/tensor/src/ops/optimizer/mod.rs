@@ -2,10 +2,15 @@
 //!
 //! An optimiser is a rule for one element ([`UpdateRule`]); [`Update`] applies it to a group of parameters, in place, by one
 //! dispatch for each run of neighbours in the flat buffers. What is the same for all parameters of a step (learning rate, factor on
-//! the gradients, corrections for the first steps) is computed once, by [`Rates`]. SGD, which needs less, has a file of its own.
+//! the gradients, corrections for the first steps) is computed once, by [`Rates`]. SGD, which needs less, has a file of its own. LARS and Muon are no rules for one element: they are
+//! traced of norms and products, and close with SGD's kernel.
 
 mod adagrad;
 mod adamw;
+mod lars;
+mod muon;
+#[cfg(test)]
+mod norm_tests;
 mod rates;
 mod rmsprop;
 mod runs;
@@ -14,6 +19,8 @@ mod tests;
 
 pub use adagrad::Adagrad;
 pub use adamw::AdamW;
+pub use lars::{Lars, LarsRate};
+pub use muon::{Muon, MuonMomentum, MuonScale};
 pub use rates::Rates;
 pub use rmsprop::RmsProp;
 pub(super) use runs::{Member, gapless_runs, runs};
@@ -311,12 +318,15 @@ pub(super) fn check_groups(groups: &[ParamGroup<'_>]) -> Result<(), UsageError> 
 /// Every rule in several forms, with one and several members and tails of one to three elements.
 pub fn cases() -> Vec<Case> {
     let mut cases = rates::cases();
+    cases.extend(lars::cases());
+    cases.extend(muon::cases());
     let adamw = AdamW::default();
     for rule in [adamw, AdamW { beta1: 0.5, beta2: 0.9, eps: 1e-3, decoupled: false }] {
         cases.extend(rule_cases(rule));
     }
     let rmsprop = RmsProp::default();
-    for rule in [rmsprop, RmsProp { momentum: 0.9, alpha: 0.5, ..rmsprop }] {
+    let centered = RmsProp { centered: true, alpha: 0.5, ..rmsprop };
+    for rule in [rmsprop, RmsProp { momentum: 0.9, alpha: 0.5, ..rmsprop }, centered] {
         cases.extend(rule_cases(rule));
     }
     for rule in [Adagrad::default(), Adagrad { eps: 0.1 }] {
@@ -335,9 +345,10 @@ fn rule_cases<R: UpdateRule>(rule: R) -> Vec<Case> {
     let case = |shapes: &[Shape], weight_decay: f32, skip: bool| {
         let op = Update { rule, members: shapes.len(), lr_scale: 0.5, weight_decay };
         let mut inputs: Vec<CaseInput> = shapes.iter().chain(shapes).map(|&shape| CaseInput::normal(shape)).collect();
-        for _ in rule.states() {
-            // Means of squares; as a mean of gradients as good as any.
-            inputs.extend(shapes.iter().map(|&shape| CaseInput::f32(shape, Fill::Uniform(0.2, 1.5))));
+        for state in rule.states() {
+            // Means of squares; as a mean of gradients as good as any, but for one whose square is taken off them.
+            let fill = if state == "grad_avg" { Fill::Uniform(-0.3, 0.3) } else { Fill::Uniform(0.2, 1.5) };
+            inputs.extend(shapes.iter().map(|&shape| CaseInput::f32(shape, fill)));
         }
         let rates = if skip { Fill::Constant(0.0) } else { Fill::Uniform(0.3, 1.2) };
         inputs.push(CaseInput::f32(rates::SHAPE, rates));

@@ -7,7 +7,7 @@ use crate::precision::Storage;
 use crate::{CompileOptions, Device, DeviceOptions, Feed, Graph, Mode, Params, Plan, Scope, Tier};
 
 /// What tests/optimizers.py prints, which says what is computed.
-const PYTORCH: [(&str, [f64; 7]); 7] = [
+const PYTORCH: [(&str, [f64; 7]); 8] = [
     ("sgd", [1.109403848, 1.158952623, 0.167294995, -0.898287558, -1.030534319, -0.018662398, 0.714276382]),
     ("adamw", [0.865616376, 1.126406704, 0.222479436, -0.952249842, -0.984639220, 0.123983821, 0.516557241]),
     ("adam", [0.886244218, 1.119107685, 0.211466285, -0.938215749, -0.980644531, 0.106043049, 0.553380660]),
@@ -16,6 +16,7 @@ const PYTORCH: [(&str, [f64; 7]); 7] = [
         "rmsprop_momentum",
         [-7.330522048, 6.823120587, 1.784191024, -4.854058393, 3.658293347, -0.917613871, -7.920479089],
     ),
+    ("rmsprop_centered", [1.007412606, 1.458545686, 0.126654968, -0.973816523, -0.799040281, 0.000041555, 0.829764693]),
     ("adagrad", [0.904627461, 1.079431163, 0.182732662, -0.831679743, -0.916718654, -0.084997577, 0.718584905]),
     ("sgd_clipped", [0.903481210, 1.043669465, 0.152186679, -0.869152298, -1.021685689, -0.167819011, 0.633038770]),
 ];
@@ -87,19 +88,22 @@ fn five_steps_are_pytorch_s() {
                 |close: &dyn for<'g> Fn(&'g Graph, ParamGroup<'g>, Value<'g>)| Trial::new(&device, Storage::F32, close);
             let mut trial = match name {
                 "sgd" => trial(&|graph, group, lr| {
-                    let sgd = Sgd { momentum: 0.9, nesterov: true };
+                    let sgd = Sgd { momentum: 0.9, nesterov: true, ..Sgd::default() };
                     graph.sgd(&sgd, &[ParamGroup { weight_decay: 0.01, ..group }], lr).expect("sound");
                 }),
                 "sgd_clipped" => trial(&|graph, group, lr| {
                     let groups = [group];
                     let factor = graph.gradient_factor(&groups, None, Some(0.5)).expect("sound").factor;
-                    let sgd = Sgd { momentum: 0.9, nesterov: false };
+                    let sgd = Sgd { momentum: 0.9, ..Sgd::default() };
                     graph.sgd_with_factor(&sgd, &groups, lr, factor).expect("sound");
                 }),
                 "adamw" => trial(&optimize(AdamW::default(), 0.01)),
                 "adam" => trial(&optimize(AdamW { beta1: 0.8, beta2: 0.95, eps: 1e-6, decoupled: false }, 0.01)),
                 "rmsprop" => trial(&optimize(RmsProp { alpha: 0.9, ..RmsProp::default() }, 0.01)),
                 "rmsprop_momentum" => trial(&optimize(RmsProp { momentum: 0.9, ..RmsProp::default() }, 0.0)),
+                "rmsprop_centered" => {
+                    trial(&optimize(RmsProp { alpha: 0.9, eps: 1e-2, centered: true, ..RmsProp::default() }, 0.01))
+                }
                 _ => trial(&optimize(Adagrad::default(), 0.01)),
             };
             (0..5).for_each(|step| trial.step(step, &[]));
@@ -145,6 +149,35 @@ fn a_factor_of_0_skips_the_step_and_its_count() {
 }
 
 #[test]
+fn clipping_skips_and_counts_what_is_not_finite() {
+    for storage in [Storage::F32, Storage::Bf16] {
+        let close = |graph: &Graph, group: ParamGroup<'_>, lr: Value<'_>| {
+            // The graph and the group are of one trace.
+            let values = group.members.iter().map(|(p, g)| (graph.value(p.id()), graph.value(g.id())));
+            let groups = [ParamGroup { members: values.collect(), ..group }];
+            let factor = graph.gradient_factor(&groups, None, Some(0.5)).expect("sound").factor;
+            let sgd = Sgd { momentum: 0.9, ..Sgd::default() };
+            graph.sgd_with_factor(&sgd, &groups, graph.value(lr.id()), factor).expect("sound");
+        };
+        let mut trial = Trial::new(&device(Tier::Base), storage, close);
+        for step in 0..5 {
+            for bad in [f32::INFINITY, f32::NAN] {
+                let x = [1.0, bad, 1.0, 1.0];
+                trial
+                    .plan
+                    .run(&[("x0", Feed::F32(&x)), ("x1", Feed::F32(&x[2..][..1].repeat(3))), ("lr", Feed::F32(&[0.1]))])
+                    .expect("runs");
+            }
+            trial.step(step, &[]);
+        }
+        let (_, want) = PYTORCH[PYTORCH.len() - 1];
+        assert_close("sgd_clipped", &trial.read(""), &want, if storage == Storage::F32 { 1e-5 } else { 0.03 });
+        let skipped = trial.params.get(crate::ops::clip::CLIP_SKIPPED_STEPS).expect("counted");
+        assert_eq!(skipped.data, [10.0]);
+    }
+}
+
+#[test]
 fn averages_of_weights_follow_the_new_ones() {
     let device = device(Tier::Cpu);
     let close = |graph: &Graph, group: ParamGroup<'_>, lr: Value<'_>| {
@@ -181,9 +214,16 @@ fn senseless_settings_are_refused() {
     ];
     assert!(adamw.iter().all(|rule| graph.optimize(rule, &[], lr, None).is_err()));
     let sound = RmsProp::default();
-    let rmsprop = [RmsProp { alpha: 1.0, ..sound }, RmsProp { momentum: 1.0, ..sound }, RmsProp { eps: -1.0, ..sound }];
+    let both = RmsProp { centered: true, momentum: 0.5, ..sound };
+    let rmsprop =
+        [both, RmsProp { alpha: 1.0, ..sound }, RmsProp { momentum: 1.0, ..sound }, RmsProp { eps: -1.0, ..sound }];
     assert!(rmsprop.iter().all(|rule| graph.optimize(rule, &[], lr, None).is_err()));
     assert!(graph.optimize(&Adagrad { eps: 0.0 }, &[], lr, None).is_err());
+    let lars = [Lars { trust: 0.0, momentum: 0.9 }, Lars { momentum: 0.0, trust: 0.1 }];
+    assert!(lars.iter().all(|rule| graph.lars(rule, &[], lr, None).is_err()));
+    let sound = Muon::default();
+    let muon = [Muon { steps: 0, ..sound }, Muon { momentum: 1.0, ..sound }, Muon { others_lr: -1.0, ..sound }];
+    assert!(muon.iter().all(|rule| graph.muon(rule, &[], lr, None).is_err()));
     let group = ParamGroup { lr_scale: -1.0, weight_decay: 0.0, members: Vec::new() };
     assert!(graph.optimize(&Adagrad::default(), &[group], lr, None).is_err());
     assert!([0.0, -1.0, f32::NAN].iter().all(|&norm| graph.gradient_factor(&[], None, Some(norm)).is_err()));
