@@ -10,6 +10,7 @@ pub mod data;
 mod error;
 mod eval_step;
 pub mod loader;
+mod lookahead;
 pub mod metrics;
 mod pattern;
 pub mod precision;
@@ -28,12 +29,15 @@ pub use error::TrainError;
 pub use loader::{
     Batch, Cursor, Custom, Epoch, Fault, LastBatch, Loader, LoaderError, LoaderOptions, Mix, NO_LABEL, OnBadImage,
 };
+pub use lookahead::Lookahead;
 pub use metrics::{EpochRecord, Progress, ResultLine, RunLog, StepRecord};
 pub use pattern::Pattern;
 pub use precision::Precision;
 pub use schedule::{Schedule, ScheduleError};
 pub use step::{Decay, EvalResult, EvalStep, SgdConfig, StepOptions, StepResult, TrainStep};
-pub use train::{Evaluation, Output, Report, Show, Trained, Trainer, evaluate, evaluate_views};
+pub use train::{
+    Airbench94, Evaluation, Output, Report, Show, Trained, Trainer, evaluate, evaluate_mirror_translate, evaluate_views,
+};
 pub use tuning::{TuningError, TuningFile};
 pub use update::{GroupRule, Optimizer, UpdateConfig};
 pub use weights::{LoadOptions, LoadReport, NameMap, Weights, WeightsError};

@@ -64,6 +64,9 @@ impl Trainer {
             Some((weights, options, origin)) => Some(weights.load_into(&mut params, options, origin)?),
             None => None,
         };
+        if let Some(change) = self.first_weights.take() {
+            change(&mut params, &self.data.train)?;
+        }
         let options = self.loader_options();
         let settings = self.settings(&device);
         let train_loader = Loader::new(Arc::new(self.data.train), options)?;
@@ -76,7 +79,7 @@ impl Trainer {
         eval_options.bad_image_share = self.bad_image_share;
         let eval_loader = Loader::new(Arc::new(self.data.test), eval_options)?;
         let folder = self.output.create(&self.name)?;
-        let plans = [Some(train.plan()), train.update_plan(), Some(eval.plan())];
+        let plans = [Some(train.plan()), train.update_plan(), train.lookahead_plan(), Some(eval.plan())];
         let created = plans.into_iter().flatten().map(|plan| plan.created());
         let (bytes, buffers) =
             created.fold((params.bytes(), params.buffer_count()), |all, own| (all.0 + own.0, all.1 + own.1));
@@ -241,7 +244,7 @@ struct Run {
     images: u64,
     train_s: f64,
     records: Vec<EpochRecord>,
-    /// Steps that the loss scale skipped, as last told.
+    /// Steps that were skipped, as last told.
     skipped: u64,
     /// Messages about bad images that were told.
     faults: HashSet<String>,
@@ -399,7 +402,7 @@ impl Run {
         let skipped = self.train.skipped_steps(&self.params)?;
         if skipped > self.skipped {
             let steps = self.train.steps_done();
-            self.progress.message(&format!("loss scale: {skipped} of {steps} steps overflowed and were skipped"));
+            self.progress.message(&format!("{skipped} of {steps} steps were skipped: their gradients were not finite"));
             self.skipped = skipped;
         }
         self.records.push(record);

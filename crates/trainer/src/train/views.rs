@@ -68,7 +68,7 @@ fn add(logits: &[f32], batch: &Batch, classes: usize, sums: &mut [f64], seen: &m
     }
 }
 
-fn scores(sums: &[f64], seen: &[bool], labels: &[u32], classes: usize, views: usize) -> Evaluation {
+pub(super) fn scores(sums: &[f64], seen: &[bool], labels: &[u32], classes: usize, views: usize) -> Evaluation {
     let (mut loss, mut correct, mut top5, mut images) = (0.0, 0u64, 0u64, 0u64);
     for ((row, &label), _) in sums.chunks_exact(classes).zip(labels).zip(seen).filter(|(_, seen)| **seen) {
         let own = row[label as usize];
