@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use transfer::{Transfer, VIEW, cache, tap};
 use wgrad::prelude::*;
-use wgrad::trainer::checkpoint::{Contents, Meta};
+use wgrad::trainer::checkpoint::{Checkpoint, Contents, Meta};
 use wgrad::trainer::features::{ExtractOptions, LinearFit, LinearLoss};
-use wgrad::trainer::{BodyRates, Evaluation, LoadOptions, ResultLine, View};
+use wgrad::trainer::{BodyRates, Evaluation, LoadOptions, ModelCard, Preprocessing, ResultLine, View};
 
 /// Teaches a trained network other classes and ends with one line `result {…}` for programs to read.
 #[derive(Debug, Parser)]
@@ -112,6 +112,7 @@ fn train(
         let model = args.transfer.network(&transfer.splits)?;
         let trainer = Trainer::new(model, transfer.splits.clone())
             .name(&args.transfer.model)
+            .architecture(&args.transfer.model)
             .device(device.clone())
             .epochs(args.epochs)
             .batch_size(args.batch_size)
@@ -178,9 +179,17 @@ fn linear(
     loading.augment.view = Some(VIEW);
     let whole = evaluate(&mut step, &Loader::new(Arc::new(splits.test.clone()), loading)?, 0)?;
     say(format!("the network with this head: test images {} right", share(&whole)));
-    let meta = Meta { model: args.transfer.model.clone(), step: 0, epoch: 0, seed: args.seed };
+    let data = Some(splits.train.fingerprint());
+    let meta = Meta { model: args.transfer.model.clone(), step: 0, epoch: 0, seed: args.seed, data };
+    let card = ModelCard {
+        architecture: Some(args.transfer.model.clone()),
+        class_names: splits.train.class_names.clone(),
+        preprocessing: Preprocessing::of_dataset(&splits.train, Some(VIEW)),
+    };
+    let mut saved = Checkpoint::of(&params, &meta, Contents::Model)?;
+    card.put(&mut saved.metadata);
     let file = folder.join("model.safetensors");
-    checkpoint::save(&file, &params, &meta, Contents::Model)?;
+    checkpoint::save_bytes(&file, &saved.to_bytes())?;
     say(format!("saved {}", file.display()));
     let seconds = started.elapsed().as_secs_f64();
     Ok(ResultLine {

@@ -12,7 +12,7 @@ use wgrad::layers::{Layer, models};
 use wgrad::prelude::*;
 use wgrad::trainer::data::record::{find_half, half_name};
 use wgrad::trainer::features::{ExtractOptions, FeatureStep, Tap, extract, source, weights_crc};
-use wgrad::trainer::{LoadOptions, Naming, Parts, View, Weights};
+use wgrad::trainer::{LoadOptions, ModelCard, Naming, Parts, View, Weights};
 
 /// A folder of images and a network trained on others.
 #[derive(Clone, Debug, clap::Args)]
@@ -45,16 +45,20 @@ pub(crate) struct Transfer {
 }
 
 impl TransferArgs {
-    /// Opens data and weights. Images come with the mean, deviation and size that the weights' names tell, else with ImageNet's.
+    /// Opens data and weights. Images come with the mean, deviation and size that the file says, else those that the weights'
+    /// names tell, else with ImageNet's.
     pub(crate) fn open(&self) -> anyhow::Result<Transfer> {
         let origin = self.weights.display().to_string();
         let weights = Weights::parse(&checkpoint::read(&self.weights)?, &origin)?;
-        let naming = Naming::of(weights.tensors.keys().map(String::as_str));
-        let size = self.size.or(naming.as_ref().map(|naming| naming.size)).unwrap_or(224);
+        let card = ModelCard::from_metadata(&weights.metadata, &origin)?.map(|card| card.preprocessing);
+        let naming = || Naming::of(weights.tensors.keys().map(String::as_str));
+        let known = card.map(|card| (card.height, card.mean, card.std));
+        let known = known.or_else(|| naming().map(|naming| (naming.size, naming.mean, naming.std)));
+        let size = self.size.or(known.map(|(size, ..)| size)).unwrap_or(224);
         let mut splits = data::open::images(&self.data, size)?;
-        if let Some(naming) = naming {
+        if let Some((_, mean, std)) = known {
             for half in [&mut splits.train, &mut splits.test] {
-                (half.mean, half.std) = (naming.mean, naming.std);
+                (half.mean, half.std) = (mean, std);
             }
         }
         Ok(Transfer { splits, weights, origin })

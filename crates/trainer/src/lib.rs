@@ -12,6 +12,7 @@ mod eval_step;
 pub mod features;
 pub mod inference;
 pub mod loader;
+mod lookahead;
 pub mod metrics;
 pub mod model_card;
 mod parts;
@@ -33,6 +34,7 @@ pub use inference::{Classifier, InferenceError, Overrides};
 pub use loader::{
     Batch, Cursor, Custom, Epoch, Fault, LastBatch, Loader, LoaderError, LoaderOptions, Mix, NO_LABEL, OnBadImage,
 };
+pub use lookahead::Lookahead;
 pub use metrics::{EpochRecord, EvaluationLine, Progress, ResultLine, RunLog, StepRecord};
 pub use model_card::{ModelCard, Preprocessing};
 pub use parts::Parts;
@@ -40,7 +42,10 @@ pub use pattern::Pattern;
 pub use precision::Precision;
 pub use schedule::{Schedule, ScheduleError};
 pub use step::{Decay, EvalResult, EvalStep, SgdConfig, StepOptions, StepResult, TrainStep};
-pub use train::{BodyRates, Evaluation, Output, Report, Show, Trained, Trainer, evaluate, evaluate_views};
+pub use train::{
+    Airbench94, BodyRates, Evaluation, Output, Report, Show, Trained, Trainer, evaluate, evaluate_mirror_translate,
+    evaluate_views,
+};
 pub use tuning::{TuningError, TuningFile};
 pub use update::{GroupRule, Optimizer, UpdateConfig};
 pub use weights::{LoadOptions, LoadReport, NameMap, Naming, Weights, WeightsError};

@@ -8,9 +8,11 @@
 use crate::data::Dataset;
 use crate::error::TrainError;
 use crate::loader::{Batch, NO_LABEL, soft_targets};
+use crate::lookahead::LookaheadPlan;
 use crate::precision::Precision;
 use crate::update::{EMA_FEED, UpdateConfig};
 use wgrad_layers::{Layer, losses};
+use wgrad_tensor::ops::clip::CLIP_SKIPPED_STEPS;
 use wgrad_tensor::ops::loss_scale::SKIPPED_STEPS;
 use wgrad_tensor::ops::optimizer::ParamGroup;
 use wgrad_tensor::passes::differentiate::gradients_seeded;
@@ -222,6 +224,7 @@ pub struct TrainStep {
     plan: Plan,
     /// The update from the gradients of several batches, where it is not part of every step.
     apply: Option<Plan>,
+    lookahead: Option<LookaheadPlan>,
     options: StepOptions,
     classes: usize,
     seed: u64,
@@ -303,7 +306,18 @@ impl TrainStep {
         }
         let plan = Plan::compile(device, &graph, params, &options.compile_options())?;
         let has_rng = plan.desc().feeds.iter().any(|feed| feed.name == "rng");
-        Ok(TrainStep { plan, apply, options: options.clone(), classes, seed: params.seed(), done: 0, has_rng })
+        let average = |rule| LookaheadPlan::new(device, params, rule, &options.compile_options());
+        let lookahead = update.lookahead.map(average).transpose()?;
+        Ok(TrainStep {
+            plan,
+            apply,
+            lookahead,
+            options: options.clone(),
+            classes,
+            seed: params.seed(),
+            done: 0,
+            has_rng,
+        })
     }
 
     /// Classes that the model tells apart.
@@ -339,6 +353,12 @@ impl TrainStep {
     #[must_use]
     pub fn update_plan(&self) -> Option<&Plan> {
         self.apply.as_ref()
+    }
+
+    /// The plan of [`UpdateConfig::lookahead`], if there is one.
+    #[must_use]
+    pub fn lookahead_plan(&self) -> Option<&Plan> {
+        self.lookahead.as_ref().map(LookaheadPlan::plan)
     }
 
     /// Runs one step on a batch as the loader packs it: pixels `[batch_size, height, width]` with channel `c` in byte `c`,
@@ -407,18 +427,25 @@ impl TrainStep {
             }
             apply.run(&update)?;
         }
+        if let Some(lookahead) = &mut self.lookahead {
+            lookahead.after(self.done)?;
+        }
         Ok(ticket)
     }
 
-    /// Steps whose update the dynamic loss scale has skipped, since the beginning; waits for all steps under way.
+    /// Updates that the dynamic loss scale or clipping has skipped since the beginning, because gradients were not finite; waits for
+    /// all steps under way.
     ///
     /// # Errors
     /// A lost device.
     pub fn skipped_steps(&self, params: &Params) -> Result<u64, TrainError> {
-        match self.options.precision.loss_scale {
-            Some(_) => Ok(params.get(SKIPPED_STEPS)?.data.first().map_or(0, |&count| count as u64)),
-            None => Ok(0),
+        let by_scale = self.options.precision.loss_scale.map(|_| SKIPPED_STEPS);
+        let by_clipping = self.options.update.clip_norm.map(|_| CLIP_SKIPPED_STEPS);
+        let mut skipped = 0;
+        for name in by_scale.into_iter().chain(by_clipping) {
+            skipped += params.get(name)?.data.first().map_or(0, |&count| count as u64);
         }
+        Ok(skipped)
     }
 
     /// What a step said, once it is done. The last three steps can be read.

@@ -1,6 +1,7 @@
 //! How weights are updated: which optimiser, which weights at all, at which rate, from how many batches.
 
 use crate::error::TrainError;
+use crate::lookahead::Lookahead;
 use crate::pattern::Pattern;
 use crate::precision::Precision;
 use crate::step::{Decay, SgdConfig};
@@ -53,12 +54,21 @@ pub struct UpdateConfig {
     pub ema: Option<f32>,
     /// Batches whose gradients are averaged for one update, at least 1. Batch norms see each batch alone.
     pub accumulate: u32,
+    /// Pulls weights to a slow average of them every few steps.
+    pub lookahead: Option<Lookahead>,
 }
 
 impl Default for UpdateConfig {
     /// SGD, everything at the full rate, nothing clipped, no average, an update after every batch.
     fn default() -> UpdateConfig {
-        UpdateConfig { optimizer: Optimizer::Sgd, rules: Vec::new(), clip_norm: None, ema: None, accumulate: 1 }
+        UpdateConfig {
+            optimizer: Optimizer::Sgd,
+            rules: Vec::new(),
+            clip_norm: None,
+            ema: None,
+            accumulate: 1,
+            lookahead: None,
+        }
     }
 }
 
@@ -106,6 +116,9 @@ impl UpdateConfig {
         }
         if self.accumulate == 0 {
             return Err(TrainError::setting("batches of an update", "at least 1", 0));
+        }
+        if let Some(lookahead) = &self.lookahead {
+            lookahead.check(precision.weights)?;
         }
         if self.accumulate > 1 && precision.format.is_some() {
             return Err(TrainError::setting("batches of an update", "1 with emulated numbers", self.accumulate));

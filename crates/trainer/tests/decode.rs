@@ -167,7 +167,8 @@ fn an_end_marker_too_early_ends_no_image() {
         .expect("encodes");
         bytes
     };
-    let forms: [(&str, fn(&mut jpeg_encoder::Encoder<&mut Vec<u8>>)); 6] = [
+    type Form = fn(&mut jpeg_encoder::Encoder<&mut Vec<u8>>);
+    let forms: [(&str, Form); 6] = [
         ("plain", |_| {}),
         ("subsampled", |e| e.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2)),
         ("own tables", |e| e.set_optimized_huffman_tables(true)),

@@ -166,7 +166,7 @@ fn every_optimiser_learns() {
         (Optimizer::RmsProp(RmsProp { momentum: 0.5, ..RmsProp::default() }), 1e-3),
         (Optimizer::Adagrad(Adagrad::default()), 2e-2),
         (Optimizer::RmsProp(RmsProp { centered: true, ..RmsProp::default() }), 1e-3),
-        (Optimizer::Lars(Lars { trust: 0.02, ..Lars::default() }), 1.0),
+        (Optimizer::Lars(Lars { trust: 0.1, ..Lars::default() }), 0.1),
         (Optimizer::Muon(Muon { momentum: 0.6, ..Muon::default() }), 2e-2),
     ] {
         let trained = quiet(&device).epochs(4).optimizer(optimizer).schedule(schedule(lr)).run().expect("trains");

@@ -21,8 +21,9 @@ pub use erase::Erase;
 pub use view::{Place, Room, Sample, View, shrink};
 
 use crate::data::{DataError, Geometry};
+pub(crate) use shift::reflect;
 use shift::{mirror, paint, shift, shift_reflect};
-use wgrad_tensor::philox::Stream;
+use wgrad_tensor::philox::{Stream, purpose};
 
 /// What stands around an image that is padded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -55,6 +56,8 @@ pub struct Augment {
     pub pad_crop: Option<(usize, Border)>,
     /// Mirror left and right with probability 1/2.
     pub flip: bool,
+    /// Mirror left and right in every other epoch, after all other changes.
+    pub flip_alternating: bool,
     /// Largest shift in pixels along each axis; what comes in has the mean colour.
     pub translate: usize,
     /// Rotation, shear, stretch and scale.
@@ -102,6 +105,20 @@ impl Augment {
     pub fn flip(mut self) -> Self {
         self.flip = true;
         self
+    }
+
+    /// Mirrors each image left and right in every other epoch; which one is first is even odds for each image. So two epochs show every
+    /// image and its mirror image once (Jordan, arXiv:2404.00498, "alternating flip").
+    #[must_use]
+    pub fn flip_alternating(mut self) -> Self {
+        self.flip_alternating = true;
+        self
+    }
+
+    /// Whether image `index` is mirrored in `epoch` by [`Augment::flip_alternating`].
+    #[must_use]
+    pub fn mirrors(&self, seed: u64, epoch: u32, index: u32) -> bool {
+        self.flip_alternating && (Stream::new(seed, purpose::FLIP, 0, index).next_u32() ^ epoch) & 1 == 1
     }
 
     /// Shifts by a whole number of pixels of `-max..=max`, on each axis on its own. What comes in has the mean colour, and so
@@ -191,7 +208,7 @@ impl Augment {
         settings.into_iter().find(|(_, valid)| !valid).map(|(name, _)| name)
     }
 
-    /// Writes the changed `sample` to `out`, of shape `[height, width, channels]`; `room` is memory that a caller keeps from
+    /// Writes the changed `sample` (but for [`Augment::flip_alternating`], which depends on the epoch) to `out`, of shape `[height, width, channels]`; `room` is memory that a caller keeps from
     /// one image to the next. The random numbers come from `rng` alone.
     ///
     /// # Errors
@@ -227,9 +244,7 @@ impl Augment {
             }
         }
         if self.flip && rng.next_u32() & 1 == 1 {
-            for row in out.chunks_exact_mut(width * channels) {
-                mirror(row, channels);
-            }
+            mirror_image(out, geometry);
         }
         if self.translate > 0 {
             let max = self.translate.min(u32::MAX as usize / 2 - 1);
@@ -275,6 +290,12 @@ impl Augment {
         }
         Ok(())
     }
+}
+
+/// Mirrors an image of this width left and right.
+pub(crate) fn mirror_image(out: &mut [u8], geometry: Geometry) {
+    let Geometry { channels, width, .. } = geometry;
+    out.chunks_exact_mut((width * channels).max(1)).for_each(|row| mirror(row, channels));
 }
 
 #[cfg(test)]

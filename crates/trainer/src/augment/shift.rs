@@ -53,7 +53,7 @@ pub(super) fn shift_reflect(sample: &[u8], g: Geometry, dy: isize, dx: isize, ou
 }
 
 /// The index in `0..n` that a mirror at the first and the last element shows at `i`.
-pub(super) fn reflect(i: isize, n: usize) -> usize {
+pub(crate) fn reflect(i: isize, n: usize) -> usize {
     if n == 1 {
         return 0;
     }

@@ -2,7 +2,7 @@
 
 use crate::data::Features;
 use crate::error::TrainError;
-use crate::inference::Tally;
+use crate::inference::{Tally, softmax};
 use crate::step::{Decay, SgdConfig};
 use crate::train::Evaluation;
 use crate::update::UpdateConfig;
@@ -126,7 +126,8 @@ impl LinearFit {
         let named =
             |weight: &Value<'_>| graph.data().param(weight.id()).map(|decl| decl.name.clone()).unwrap_or_default();
         let members = own.into_iter().zip(slopes).filter_map(|(w, slope)| Some((named(&w), w, slope?)));
-        let sgd = SgdConfig { momentum: 0.9, nesterov: true, weight_decay: self.weight_decay, decay: Decay::Matrices };
+        let (weight_decay, decay) = (self.weight_decay, Decay::Matrices);
+        let sgd = SgdConfig { momentum: 0.9, nesterov: true, weight_decay, decay, ..SgdConfig::default() };
         let update = UpdateConfig::default();
         let groups = update.groups(&sgd, members);
         let lr = graph.feed("lr", TensorDesc::f32(Shape::scalar()));
@@ -235,11 +236,7 @@ impl LinearClassifier {
         }
         let mut tally = Tally::new(self.class_names.len());
         for (row, &label) in set.rows().zip(&set.labels) {
-            let scores = self.scores(row);
-            let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let total: f64 = scores.iter().map(|score| (score - most).exp()).sum();
-            let shares: Vec<f64> = scores.into_iter().map(|score| (score - most).exp() / total).collect();
-            tally.add(label, &shares);
+            tally.add(label, &softmax(&self.scores(row)));
         }
         Ok(tally.evaluation())
     }

@@ -33,7 +33,7 @@ mod tally;
 pub use classifier::Classifier;
 pub use crops::Crops;
 pub use resolve::Overrides;
-pub use scores::{score_views, top};
+pub use scores::{score_views, softmax, top};
 pub use table::table;
 pub use tally::{ClassTally, Confusion, Tally};
 

@@ -80,11 +80,9 @@ impl Sums {
     fn add(&mut self, logits: &[f32], batch: &Batch, first: usize) {
         for (row, &index) in logits.chunks_exact(self.classes).zip(&batch.indices).take(batch.valid) {
             let i = index as usize - first;
-            let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let parts: Vec<f64> = row.iter().map(|&v| f64::from(v - most).exp()).collect();
-            let total: f64 = parts.iter().sum();
+            let row: Vec<f64> = row.iter().map(|&logit| logit.into()).collect();
             let sums = &mut self.sums[i * self.classes..(i + 1) * self.classes];
-            sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part / total);
+            sums.iter_mut().zip(softmax(&row)).for_each(|(sum, share)| *sum += share);
             self.seen[i] += 1;
         }
     }
@@ -111,6 +109,16 @@ impl Sums {
             *seen = 0;
         }
     }
+}
+
+/// The probabilities of logits: `e^logit`, divided by their sum.
+#[must_use]
+pub fn softmax(logits: &[f64]) -> Vec<f64> {
+    // Taken off before, so that nothing overflows.
+    let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let parts: Vec<f64> = logits.iter().map(|logit| (logit - most).exp()).collect();
+    let total: f64 = parts.iter().sum();
+    parts.into_iter().map(|part| part / total).collect()
 }
 
 /// The `k` most likely classes and their probabilities, the most likely first; of equals the first class. What is no number comes

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::faults::Faults;
 use super::{Batch, Cursor, LastBatch, LoaderError, LoaderOptions, NO_LABEL, OnBadImage};
-use crate::augment::{Room, Sample, luma};
+use crate::augment::{Room, Sample, luma, mirror_image};
 use crate::data::{DataError, Dataset, Geometry, Pixels};
 use wgrad_tensor::philox::{Stream, permutation, purpose};
 
@@ -166,6 +166,9 @@ impl Maker {
                 let sample = Sample { pixels: &picture.pixels, height: picture.height, width: picture.width };
                 augment.apply(sample, self.geometry, &mut rng, room, bytes)?;
             }
+        }
+        if augment.mirrors(self.options.seed, epoch, index) {
+            mirror_image(bytes, self.geometry);
         }
         if let Some(custom) = &self.options.custom {
             custom(&mut rng, self.geometry, bytes);

@@ -3,18 +3,22 @@
 mod evaluate;
 mod finetune;
 mod output;
+mod recipe;
 mod report;
 mod run;
+mod translate;
 mod views;
 
 pub use evaluate::{Evaluation, evaluate};
 pub use finetune::BodyRates;
 pub use output::Output;
+pub use recipe::Airbench94;
 pub use report::{Report, Trained};
+pub use translate::evaluate_mirror_translate;
 pub use views::evaluate_views;
 
 use crate::augment::{Augment, View};
-use crate::data::Splits;
+use crate::data::{Dataset, Splits};
 use crate::error::TrainError;
 use crate::loader::{BAD_IMAGE_SHARE, LastBatch, LoaderOptions, Mix};
 use crate::precision::Precision;
@@ -27,7 +31,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use wgrad_layers::Layer;
-use wgrad_tensor::{CompileOptions, Device, DeviceOptions};
+use wgrad_tensor::{CompileOptions, Device, DeviceOptions, Params};
 
 /// Steps under way while the loss of an earlier one is read: the loss of step N-2 is read after step N was handed in.
 const LAG: usize = 2;
@@ -99,6 +103,7 @@ pub struct Trainer {
     threads: usize,
     seed: u64,
     weights: Option<PathBuf>,
+    first_weights: Option<FirstWeights>,
     pretrained: Option<(PathBuf, LoadOptions)>,
     replace_head: bool,
     device: Option<Device>,
@@ -128,6 +133,9 @@ impl std::fmt::Debug for Trainer {
             .finish_non_exhaustive()
     }
 }
+
+/// Changes the weights that a run starts with.
+type FirstWeights = Box<dyn FnOnce(&mut Params, &Dataset) -> Result<(), TrainError>>;
 
 /// Seed where none is given.
 const DEFAULT_SEED: u64 = 1;
@@ -167,6 +175,7 @@ impl Trainer {
             threads: 2,
             seed: DEFAULT_SEED,
             weights: None,
+            first_weights: None,
             pretrained: None,
             replace_head: false,
             device: None,
@@ -348,6 +357,17 @@ impl Trainer {
         self
     }
 
+    /// Changes the first weights before the first step, after they were drawn or loaded: filters that come from the training images, a
+    /// scale of one's own. `change` is handed the parameters and the training set.
+    #[must_use]
+    pub fn first_weights(
+        mut self,
+        change: impl FnOnce(&mut Params, &Dataset) -> Result<(), TrainError> + 'static,
+    ) -> Trainer {
+        self.first_weights = Some(Box::new(change));
+        self
+    }
+
     /// An open device to train on.
     #[must_use]
     pub fn device(mut self, device: Device) -> Trainer {
@@ -440,9 +460,9 @@ impl Trainer {
         self.schedule.check()?;
         train.check()?;
         test.check()?;
-        let images = |set: &crate::Dataset| [set.channels, set.height, set.width, set.classes()];
+        let images = |set: &Dataset| [set.channels, set.height, set.width, set.classes()];
         if images(train) != images(test) {
-            let text = |set: &crate::Dataset| format!("{:?}", images(set));
+            let text = |set: &Dataset| format!("{:?}", images(set));
             let wanted = format!("[channels, height, width, classes] {} as the training set has", text(train));
             return Err(TrainError::setting("test set", wanted, text(test)));
         }

@@ -71,6 +71,9 @@ impl Trainer {
             Some((weights, options, origin)) => Some(weights.load_into(&mut params, options, origin)?),
             None => None,
         };
+        if let Some(change) = self.first_weights.take() {
+            change(&mut params, &self.data.train)?;
+        }
         let options = self.loader_options();
         let settings = self.settings(&device);
         let fingerprint = self.data.train.fingerprint();
@@ -92,7 +95,7 @@ impl Trainer {
         if let Some((sheet, path)) = preview {
             write_whole(&path, &sheet).map_err(|source| TrainError::Write { path, source })?;
         }
-        let plans = [Some(train.plan()), train.update_plan(), Some(eval.plan())];
+        let plans = [Some(train.plan()), train.update_plan(), train.lookahead_plan(), Some(eval.plan())];
         let created = plans.into_iter().flatten().map(|plan| plan.created());
         let (bytes, buffers) =
             created.fold((params.bytes(), params.buffer_count()), |all, own| (all.0 + own.0, all.1 + own.1));
@@ -259,7 +262,7 @@ struct Run {
     images: u64,
     train_s: f64,
     records: Vec<EpochRecord>,
-    /// Steps that the loss scale skipped, as last told.
+    /// Steps that were skipped, as last told.
     skipped: u64,
     /// Messages about bad images that were told.
     faults: HashSet<String>,
@@ -426,7 +429,7 @@ impl Run {
         let skipped = self.train.skipped_steps(&self.params)?;
         if skipped > self.skipped {
             let steps = self.train.steps_done();
-            self.progress.message(&format!("loss scale: {skipped} of {steps} steps overflowed and were skipped"));
+            self.progress.message(&format!("{skipped} of {steps} steps were skipped: their gradients were not finite"));
             self.skipped = skipped;
         }
         self.records.push(record);
