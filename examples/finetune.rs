@@ -1,8 +1,8 @@
 //! Teaches a trained network the classes of your own images:
 //! `cargo run --release --example finetune -- --data FOLDER --weights FILE`.
 //!
-//! Without more, the head is new and all layers learn, those below it at a tenth of its rate (`--body`). `--stages two` trains the
-//! head alone first. `--features` trains no layer but a linear classifier on what the layer before the head gives, which is
+//! Without more, the head is new and all layers learn, those below it at a tenth of its rate (`--body`). `--stages two` trains
+//! the head alone first. `--features` trains no layer but a linear classifier on what the layer before the head gives, which is
 //! computed once and kept; it takes seconds more than one pass over the images, and is the first of two stages with
 //! `--stages two`. All of them end in `model.safetensors`, a network of the zoo under torchvision's names.
 
@@ -34,8 +34,8 @@ struct Args {
     /// With --features: a support vector machine instead of logistic regression
     #[arg(long, requires = "features")]
     svm: bool,
-    /// With --features: where features are kept; NAME.wgr stands for NAME-train.wgr and NAME-val.wgr, as extract_features makes them
-    /// [default: in the results' folder]
+    /// With --features: where features are kept; NAME.wgr stands for NAME-train.wgr and NAME-val.wgr, as extract_features makes
+    /// them [default: in the results' folder]
     #[arg(long, value_name = "FILE", requires = "features")]
     cache: Option<PathBuf>,
     /// One stage, or two: the head alone, then all

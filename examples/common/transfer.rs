@@ -76,8 +76,8 @@ impl TransferArgs {
 /// Which part of a photograph is seen where nothing is random: the middle.
 pub(crate) const VIEW: View = View::CENTRE;
 
-/// Computes the features of both halves into `NAME-train.wgr` and `NAME-val.wgr`; returns the store that holds the body's weights.
-/// Files that are there already are left as they are, if images and weights are the ones that they were made from.
+/// Computes the features of both halves into `NAME-train.wgr` and `NAME-val.wgr`; returns the store that holds the body's
+/// weights. Files that are there already are left as they are, if images and weights are the ones that they were made from.
 pub(crate) fn cache(
     args: &TransferArgs,
     transfer: &Transfer,

@@ -85,8 +85,8 @@ pub(crate) struct Walk<'d> {
 }
 
 impl Walk<'_> {
-    /// The parameters of the layers that make `end`: down to the first operation on every way that has a matrix or a filter. Biases
-    /// and norms on the way belong to it.
+    /// The parameters of the layers that make `end`: down to the first operation on every way that has a matrix or a filter.
+    /// Biases and norms on the way belong to it.
     pub(crate) fn last_weights(&self, end: TensorId, found: &mut BTreeSet<TensorId>) {
         self.down(end, &mut |_, params| found.extend(params));
     }

@@ -21,8 +21,8 @@ pub struct Features {
     pub x: Vec<f32>,
     /// Class of each image.
     pub labels: Vec<u32>,
-    /// CRC-32 of the images and of the weights behind them, for each shard: what [`source`](crate::features::source) says of images
-    /// and weights that gave these features.
+    /// CRC-32 of the images and of the weights behind them, for each shard: what [`source`](crate::features::source) says of
+    /// images and weights that gave these features.
     pub source_crcs: Vec<[u32; 2]>,
 }
 
@@ -54,7 +54,8 @@ impl Features {
 /// Reads a file of features whole; of a sharded set, any shard's path stands for all.
 ///
 /// # Errors
-/// A file that cannot be read, is cut, damaged or holds images; a record that is not of the extents stated; a number that is none.
+/// A file that cannot be read, is cut, damaged or holds images; a record that is not of the extents stated; a number that is
+/// none.
 pub fn open(path: &Path) -> Result<Features, DataError> {
     let store = RecordStore::open(path, Access::Positions)?;
     let meta = store.meta();

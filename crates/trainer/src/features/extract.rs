@@ -25,8 +25,8 @@ pub struct FeatureStep {
 }
 
 impl FeatureStep {
-    /// Compiles `model` in evaluation up to `tap`, for images of `dataset`; with `pool` a feature map becomes its means over height
-    /// and width.
+    /// Compiles `model` in evaluation up to `tap`, for images of `dataset`; with `pool` a feature map becomes its means over
+    /// height and width.
     ///
     /// # Errors
     /// A layer that is not there; the shape mistakes of the model; a device that is too small.
@@ -145,8 +145,8 @@ pub fn weights_crc(params: &Params, step: &FeatureStep, parts: &Parts) -> Result
     Ok(sum.finalize())
 }
 
-/// CRC-32 of the images of each shard as a network gets them, with their labels: decoded, cut and resized as `loader` does. To know
-/// whether kept features are those of these images costs reading them, but no network.
+/// CRC-32 of the images of each shard as a network gets them, with their labels: decoded, cut and resized as `loader` does. To
+/// know whether kept features are those of these images costs reading them, but no network.
 ///
 /// # Errors
 /// A batch that cannot be made.
@@ -176,8 +176,8 @@ fn add_image(sum: &mut crc32fast::Hasher, batch: &Batch, i: usize) {
 }
 
 /// Writes the features of all images of `loader`, in order, into record files at `path`; `model` is the network's name and
-/// `weights_crc` what [`weights_crc`] says. A loader for evaluation ([`LoaderOptions::eval`](crate::LoaderOptions::eval)) with the
-/// step's batch size is wanted. After every step `progress` is told how many images are done. Files that are there are never
+/// `weights_crc` what [`weights_crc`] says. A loader for evaluation ([`LoaderOptions::eval`](crate::LoaderOptions::eval)) with
+/// the step's batch size is wanted. After every step `progress` is told how many images are done. Files that are there are never
 /// overwritten, and a run that fails leaves none of the file it was at.
 ///
 /// # Errors

@@ -17,8 +17,8 @@ impl LinearClassifier {
     /// Writes weights and biases into the head of `model`: a last matrix as it is, or a last convolution of 1x1 before a global
     /// average, whose mean over height and width is the classifier of pooled features.
     ///
-    /// SqueezeNet has a ReLU between that convolution and the average. All biases are then raised by the same number, 16 times the
-    /// largest score or more, so that nothing is cut off: softmax and ranks are the classifier's, the logits higher by it.
+    /// SqueezeNet has a ReLU between that convolution and the average. All biases are then raised by the same number, 16 times
+    /// the largest score or more, so that nothing is cut off: softmax and ranks are the classifier's, the logits higher by it.
     ///
     /// # Errors
     /// Features of another layer than the head's; a head of another shape, or with anything else behind it; a lost device.

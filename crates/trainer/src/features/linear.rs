@@ -26,9 +26,9 @@ pub enum LinearLoss {
 /// How a linear classifier is fitted: on the device, from zero, by gradient descent with Nesterov's momentum 0.9 and a rate that
 /// falls to 0 in a straight line.
 ///
-/// Features are standardised with mean and deviation of the training set and divided by the root of their number, so that rows have
-/// a length of about 1 and one learning rate suits all networks. Up to [`LinearFit::batch_size`] images are one batch; more are
-/// shuffled, the rest of an epoch dropped. The same features give the same bits.
+/// Features are standardised with mean and deviation of the training set and divided by the root of their number, so that rows
+/// have a length of about 1 and one learning rate suits all networks. Up to [`LinearFit::batch_size`] images are one batch; more
+/// are shuffled, the rest of an epoch dropped. The same features give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LinearFit {
     /// What is minimised.
