@@ -150,9 +150,12 @@ fn scans(bytes: &[u8]) -> Vec<(usize, usize)> {
     scans
 }
 
+/// A setting of the encoder.
+type Change = fn(&mut jpeg_encoder::Encoder<&mut Vec<u8>>);
+
 #[test]
 fn an_end_marker_too_early_ends_no_image() {
-    let encode = |change: fn(&mut jpeg_encoder::Encoder<&mut Vec<u8>>), grey: bool| {
+    let encode = |change: Change, grey: bool| {
         let image = picture(67, 45, 7);
         let mut bytes = Vec::new();
         let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, 90);
@@ -167,8 +170,7 @@ fn an_end_marker_too_early_ends_no_image() {
         .expect("encodes");
         bytes
     };
-    type Form = fn(&mut jpeg_encoder::Encoder<&mut Vec<u8>>);
-    let forms: [(&str, Form); 6] = [
+    let forms: [(&str, Change); 6] = [
         ("plain", |_| {}),
         ("subsampled", |e| e.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2)),
         ("own tables", |e| e.set_optimized_huffman_tables(true)),

@@ -82,6 +82,15 @@ fn lists_name_images_below_their_folder() {
     let splits = folder::open(root, 8).expect("good");
     assert_eq!((splits.train.labels.clone(), splits.train.classes(), splits.test.classes()), (vec![1, 0], 3, 3));
     assert_eq!(batches(&eval(splits.train, 2), 0)[0].valid, 2);
+    // A list to learn from has every class and no image twice; the one above to test on may have a gap.
+    for (bad, part) in [
+        ("x/a b.jpg 2\ny.png 0\n", "train.txt, line 1: wanted classes numbered from 0 without a gap"),
+        ("y.png 0\n\n./y.png 1\n", "train.txt, line 3: wanted each image once"),
+    ] {
+        put(root, "train.txt", bad.as_bytes());
+        let error = folder::open(root, 8).expect_err("bad list").to_string();
+        assert!(error.contains(part), "{error}");
+    }
     for bad in ["../secret.jpg 0\ny.png 1", "/etc/x.jpg 0\ny.png 1"] {
         put(root, "bad.txt", bad.as_bytes());
         let error = folder::scan_list(&root.join("bad.txt"), root).expect_err("out").to_string();

@@ -9,8 +9,11 @@ use super::DataError;
 
 /// The longest list accepted, in bytes: 16 times that of ImageNet.
 pub const MAX_BYTES: usize = 1 << 30;
-/// The most classes that numbers may stand for.
+/// The most classes of a data set.
 pub const MAX_CLASSES: u32 = 1 << 20;
+/// The most classes that numbers may stand for: each below the largest has a name, whether an image has it or not, and a short
+/// list shall not ask for much memory.
+pub const MAX_NUMBERED: u32 = 1 << 15;
 const MAX_PATH_BYTES: usize = 4096;
 
 /// What a list says.
@@ -59,7 +62,7 @@ impl List {
 /// Reads a list; `origin` names the bytes in messages.
 ///
 /// # Errors
-/// A line without a path or a class, a class that is not UTF-8, a number of 2^20 or more, a path of more than 4096 bytes or
+/// A line without a path or a class, a class that is not UTF-8, a number of 2^15 or more, a path of more than 4096 bytes or
 /// with a zero byte, no line at all, more than [`MAX_BYTES`].
 pub fn parse(bytes: &[u8], origin: &str) -> Result<List, DataError> {
     if bytes.len() > MAX_BYTES {
@@ -106,8 +109,8 @@ fn named(classes: &[&str], origin: &str) -> Result<(Vec<u32>, Vec<String>), Data
         let mut labels = Vec::with_capacity(classes.len());
         for (record, class) in classes.iter().enumerate() {
             let value = class.parse().unwrap_or(u32::MAX);
-            if value >= MAX_CLASSES {
-                return Err(DataError::WrongLabel { origin: origin.to_owned(), record, value, limit: MAX_CLASSES });
+            if value >= MAX_NUMBERED {
+                return Err(DataError::WrongLabel { origin: origin.to_owned(), record, value, limit: MAX_NUMBERED });
             }
             labels.push(value);
         }
@@ -146,6 +149,7 @@ mod tests {
         says(b"a.jpg \xff\n", "class in UTF-8");
         says(b"\n\n", "at least one line");
         says(b"a.jpg 4294967295\n", "record 0 has label 4294967295");
+        says(b"a.jpg 444444\n", "record 0 has label 444444, wanted one below 32768");
         says(b"a\0b 1\n", "none of them 0");
         says(&[vec![b'a'; 5000], b" 1".to_vec()].concat(), "4096");
     }
