@@ -28,7 +28,7 @@ impl EvalStep {
     /// Compiles an evaluation step over the same parameter store as the training step.
     ///
     /// # Errors
-    /// As [`TrainStep::new`].
+    /// As [`TrainStep::new`](crate::TrainStep::new).
     pub fn new(
         device: &Device,
         params: &mut Params,
@@ -64,7 +64,7 @@ impl EvalStep {
         &self.plan
     }
 
-    /// Runs one step; see [`TrainStep::run`]. Samples labelled [`NO_LABEL`] are padding.
+    /// Runs one step; see [`TrainStep::run`](crate::TrainStep::run). Samples labelled [`NO_LABEL`](crate::NO_LABEL) are padding.
     ///
     /// # Errors
     /// A batch of another size, a label outside the classes, a lost device.
