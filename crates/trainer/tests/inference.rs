@@ -43,8 +43,7 @@ fn trained(root: &Path) -> [String; 2] {
     let splits = folder::open(root, 16).expect("good");
     let net = models::by_name("resnet8", 3, 2).expect("known");
     let out = root.join("run");
-    let trainer =
-        Trainer::new(net, splits).device(device()).architecture("resnet8").batch_size(10).epochs(12).out(&out);
+    let trainer = Trainer::new(net, splits).device(device()).architecture("resnet8").batch_size(10).epochs(6).out(&out);
     let trainer = trainer.schedule(Schedule::constant(0.05).expect("good")).show(Show::Nothing).eval_view(View::Whole);
     let report = trainer.run().expect("trains").report;
     assert!(report.test.accuracy > 0.9, "{:?}", report.test);
@@ -156,8 +155,7 @@ fn a_network_of_grey_images_takes_colour_files() {
     let splits = Splits { train: grey(folder::Half::Train), test: grey(folder::Half::Val) };
     let net = models::by_name("resnet8", 1, 2).expect("known");
     let out = dir.path().join("run");
-    let trainer =
-        Trainer::new(net, splits).device(device()).architecture("resnet8").batch_size(10).epochs(12).out(&out);
+    let trainer = Trainer::new(net, splits).device(device()).architecture("resnet8").batch_size(10).epochs(6).out(&out);
     let report = trainer.show(Show::Nothing).run().expect("trains").report;
     assert!(report.test.accuracy > 0.9, "{:?}", report.test);
     let name = out.join("model.safetensors").display().to_string();
