@@ -55,7 +55,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let (name, kinds) = (set.name.clone(), set.classes());
     let set = classifier.prepare(set.with_labels_of(names, classes.as_ref())?)?;
     let views = args.model.views(&classifier);
-    say(format_args!("{name}: {} images of {kinds} classes, {} views of each", set.len(), views.len()));
+    say(format_args!("{name}: {} images of {kinds} classes; views of each: {}", set.len(), views.len()));
     let (set, mut tally) = (Arc::new(set), Tally::new(classifier.card().class_names.len()));
     let mut left_out = 0;
     let begun = Instant::now();

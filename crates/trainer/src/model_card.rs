@@ -207,8 +207,10 @@ impl ModelCard {
         if let Some(architecture) = &self.architecture {
             metadata.insert(ARCHITECTURE.to_string(), plain(architecture));
         }
-        metadata.insert(CLASSES.to_string(), serde_json::json!(names).to_string());
-        metadata.insert(PREPROCESSING.to_string(), serde_json::json!(self.preprocessing).to_string());
+        // Neither can fail: text, numbers and fields with names. As text directly, since a `Value` would widen each f32.
+        let preprocessing = serde_json::to_string(&self.preprocessing).unwrap_or_default();
+        metadata.insert(CLASSES.to_string(), serde_json::to_string(&names).unwrap_or_default());
+        metadata.insert(PREPROCESSING.to_string(), preprocessing);
     }
 
     /// Reads it from a file's metadata; none where the file says nothing about preprocessing. `origin` names the file in messages.
