@@ -2,17 +2,16 @@
 //! once: `cargo run --release --example extract_features -- --data FOLDER --weights FILE --out cache.wgr` writes
 //! `cache-train.wgr` and `cache-val.wgr`.
 //!
-//! The example `finetune --features --cache cache.wgr` fits a linear classifier to them.
+//! Files that are there already are left as they are if they hold the same features, and refused if they hold others. The example
+//! `finetune --features --cache cache.wgr` fits a linear classifier to them.
 
 #[path = "common/args.rs"]
 mod args;
 #[path = "common/transfer.rs"]
 mod transfer;
 
-use anyhow::ensure;
 use clap::Parser;
 use std::path::PathBuf;
-use wgrad::trainer::data::record::half_name;
 use wgrad::trainer::features::ExtractOptions;
 
 /// Keeps the features of all images of a folder in record files.
@@ -42,10 +41,8 @@ struct Args {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let there = ["train", "val"].map(|half| half_name(&args.out, half)).into_iter().find(|path| path.exists());
-    ensure!(there.is_none(), "--out: {} is there already", there.unwrap_or_default().display());
     let transfer = args.transfer.open()?;
-    let model = args.transfer.network(&transfer.splits)?;
+    let model = transfer.network()?;
     let device = args.transfer.device.open()?;
     let (tap, pool, half) = (transfer::tap(args.layer.as_deref()), !args.maps, args.half);
     let (batch_size, shards) = (args.batch_size, args.shards);

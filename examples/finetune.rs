@@ -21,14 +21,15 @@ use transfer::{Transfer, VIEW, cache, tap};
 use wgrad::prelude::*;
 use wgrad::trainer::checkpoint::{Checkpoint, Contents, Meta};
 use wgrad::trainer::features::{ExtractOptions, LinearFit, LinearLoss};
-use wgrad::trainer::{BodyRates, Evaluation, LoadOptions, ModelCard, Preprocessing, ResultLine, View};
+use wgrad::trainer::{BodyRates, Evaluation, EvaluationLine, LoadOptions, ModelCard, Preprocessing, Trained, View};
 
 /// Teaches a trained network other classes and ends with one line `result {…}` for programs to read.
 #[derive(Debug, Parser)]
 struct Args {
     #[command(flatten)]
     transfer: transfer::TransferArgs,
-    /// Fit a linear classifier to the features before the head; no layer learns. With two stages it is the first one
+    /// Fit a linear classifier to the features before the head; no layer learns, and what is said of rates, epochs and batches counts
+    /// for nothing. With two stages it is the first one
     #[arg(long)]
     features: bool,
     /// With --features: a support vector machine instead of logistic regression
@@ -90,14 +91,33 @@ fn main() -> anyhow::Result<()> {
     let transfer = args.transfer.open()?;
     let device = args.transfer.device.open()?;
     let output = args.out.clone().map_or(Output::default(), Output::Folder);
-    let name = format!("{}-{}", transfer.splits.train.name, args.transfer.model);
+    let name = format!("{}-{}", transfer.splits.train.name, transfer.model);
+    // What cannot be trained leaves no folder behind.
+    stage(&args, &transfer, &device, args.body, args.lr)?.check()?;
     let folder = output.create(&name)?.context("a folder")?;
-    let result = match (args.features, args.stages) {
-        (true, Stages::One) => linear(&args, &transfer, &device, &folder, started)?,
-        _ => train(&args, &transfer, &device, &folder, started)?,
-    };
-    say(result);
+    match (args.features, args.stages) {
+        (true, Stages::One) => say(linear(&args, &transfer, &device, &folder)?),
+        _ => say(train(&args, &transfer, &device, &folder, started)?.report.result_line()),
+    }
     Ok(())
+}
+
+/// Training by gradient descent, with layers below the head at these rates; where results go is the caller's to say.
+fn stage(args: &Args, transfer: &Transfer, device: &Device, body: BodyRates, lr: f64) -> anyhow::Result<Trainer> {
+    let trainer = Trainer::new(transfer.network()?, transfer.splits.clone())
+        .name(&transfer.model)
+        .architecture(&transfer.model)
+        .device(device.clone())
+        .epochs(args.epochs)
+        .batch_size(args.batch_size)
+        .schedule(Schedule::one_cycle(lr, args.epochs.into())?)
+        .sgd(SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 1e-4, ..SgdConfig::default() })
+        .augment(Augment::none().view(View::RandomResized { area: [0.35, 1.0], ratio: [0.75, 4.0 / 3.0] }).flip())
+        .eval_view(VIEW)
+        .body(body)
+        .threads(args.transfer.threads)
+        .seed(args.seed);
+    Ok(args.freeze.iter().fold(trainer, |trainer, pattern| trainer.freeze(pattern)))
 }
 
 /// Trains by gradient descent; with two stages the first one's results are in `head`, the second one's in `all`.
@@ -107,55 +127,32 @@ fn train(
     device: &Device,
     folder: &Path,
     started: Instant,
-) -> anyhow::Result<ResultLine> {
+) -> anyhow::Result<Trained> {
     let stage = |body: BodyRates, lr: f64, folder: &Path| -> anyhow::Result<Trainer> {
-        let model = args.transfer.network(&transfer.splits)?;
-        let trainer = Trainer::new(model, transfer.splits.clone())
-            .name(&args.transfer.model)
-            .architecture(&args.transfer.model)
-            .device(device.clone())
-            .epochs(args.epochs)
-            .batch_size(args.batch_size)
-            .schedule(Schedule::one_cycle(lr, args.epochs.into())?)
-            .sgd(SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 1e-4, ..SgdConfig::default() })
-            .augment(Augment::none().view(View::RandomResized { area: [0.35, 1.0], ratio: [0.75, 4.0 / 3.0] }).flip())
-            .eval_view(VIEW)
-            .body(body)
-            .threads(args.transfer.threads)
-            .seed(args.seed)
-            .out(folder)
-            .started(started);
-        Ok(args.freeze.iter().fold(trainer, |trainer, pattern| trainer.freeze(pattern)))
+        Ok(stage(args, transfer, device, body, lr)?.out(folder).started(started))
     };
-    let pretrained = |trainer: Trainer| trainer.pretrained(&args.transfer.weights, LoadOptions::new()).replace_head();
-    let trained = match args.stages {
-        Stages::One => pretrained(stage(args.body, args.lr, folder)?).run()?,
-        Stages::Two => {
-            let head = folder.join("head");
-            if args.features {
-                std::fs::create_dir(&head)?;
-                linear(args, transfer, device, &head, started)?;
-            } else {
-                pretrained(stage(BodyRates::Frozen, args.lr, &head)?).run()?;
-            }
-            // The head is good by now: what was its rate would take it away again.
-            let lr = args.lr * SECOND_STAGE;
-            stage(args.body, lr, &folder.join("all"))?.weights(head.join("model.safetensors")).run()?
-        }
-    };
-    Ok(trained.report.result_line())
+    let pretrained =
+        |trainer: Trainer| trainer.pretrained(&args.transfer.weights, transfer.loading.clone()).replace_head();
+    if args.stages == Stages::One {
+        return Ok(pretrained(stage(args.body, args.lr, folder)?).run()?);
+    }
+    let head = folder.join("head");
+    if args.features {
+        std::fs::create_dir(&head)?;
+        say(linear(args, transfer, device, &head)?);
+    } else {
+        pretrained(stage(BodyRates::Frozen, args.lr, &head)?).run()?;
+    }
+    // The head is good by now: what was its rate would take it away again.
+    let all = stage(args.body, args.lr * SECOND_STAGE, &folder.join("all"))?;
+    // A network without its auxiliary classifiers is whole in evaluation: in training these begin anew.
+    Ok(all.pretrained(head.join("model.safetensors"), LoadOptions::new().lenient()).run()?)
 }
 
 /// Fits a linear classifier to features and puts it in the head's place.
-fn linear(
-    args: &Args,
-    transfer: &Transfer,
-    device: &Device,
-    folder: &Path,
-    started: Instant,
-) -> anyhow::Result<ResultLine> {
+fn linear(args: &Args, transfer: &Transfer, device: &Device, folder: &Path) -> anyhow::Result<EvaluationLine> {
     let splits = &transfer.splits;
-    let model = args.transfer.network(splits)?;
+    let model = transfer.network()?;
     let path = args.cache.clone().unwrap_or_else(|| folder.join("features.wgr"));
     let options = ExtractOptions::default();
     let mut params = cache(&args.transfer, transfer, (device, &*model), (&path, &options), args.seed)?;
@@ -177,12 +174,14 @@ fn linear(
     classifier.into_head(&mut params, &*model, &splits.test, &tap(None))?;
     let mut loading = LoaderOptions::eval(options.batch_size).threads(args.transfer.threads.min(1));
     loading.augment.view = Some(VIEW);
+    let begun = Instant::now();
     let whole = evaluate(&mut step, &Loader::new(Arc::new(splits.test.clone()), loading)?, 0)?;
+    let seconds = begun.elapsed().as_secs_f64();
     say(format!("the network with this head: test images {} right", share(&whole)));
     let data = Some(splits.train.fingerprint());
-    let meta = Meta { model: args.transfer.model.clone(), step: 0, epoch: 0, seed: args.seed, data };
+    let meta = Meta { model: transfer.model.clone(), step: 0, epoch: 0, seed: args.seed, data };
     let card = ModelCard {
-        architecture: Some(args.transfer.model.clone()),
+        architecture: Some(transfer.model.clone()),
         class_names: splits.train.class_names.clone(),
         preprocessing: Preprocessing::of_dataset(&splits.train, Some(VIEW)),
     };
@@ -191,16 +190,6 @@ fn linear(
     let file = folder.join("model.safetensors");
     checkpoint::save_bytes(&file, &saved.to_bytes())?;
     say(format!("saved {}", file.display()));
-    let seconds = started.elapsed().as_secs_f64();
-    Ok(ResultLine {
-        accuracy: whole.accuracy,
-        loss: whole.loss,
-        images_per_s: train.len() as f64 / seconds,
-        first_step_s: 0.0,
-        train_s: seconds,
-        peak_bytes: step.plan().created().0 + params.bytes(),
-        steps: u64::from(fit.epochs) * (train.len() / fit.batch_size.min(train.len())) as u64,
-        seed: args.seed,
-        adapter: device.info().name.clone(),
-    })
+    let left_out = (splits.test.len() as u64).saturating_sub(whole.images);
+    Ok(EvaluationLine::new(&whole, 1, left_out, seconds, device.info().name.clone()))
 }

@@ -1,7 +1,8 @@
 // computes: y = x * scale where the element's random word is at least `threshold`, 0 elsewhere
 // source: Srivastava et al. 2014, inverted as in PyTorch; Philox4x32-10, four elements a block
 // bindings: x V[batch, sample], y V[batch, sample] (V: vec4f with VEC4, otherwise f32), x may share storage with y;
-//   rng u32[4] = seed low, seed high, step, index of the first sample (with ROWS first_row stands for it); length = blocks of four elements a sample
+//   rng u32[4] = seed low, seed high, step, index of the first sample (with ROWS first_row stands for it);
+//   length = blocks of four elements a sample
 // grid: one workgroup per WG * PER_INVOCATION blocks
 // cost: about 260 integer operations and 32 bytes a block
 #import philox

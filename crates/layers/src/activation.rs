@@ -71,7 +71,8 @@ impl Layer for PRelu {
     #[track_caller]
     fn forward<'g>(&self, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
         let weight = s.weight("weight", [self.num_parameters], Init::Constant(0.25));
-        // The negative part as a difference: its derivative at 0 is 1, and so that of all of it is PyTorch's `weight`.
+        // The negative part as a difference: its derivative at 0 is 1, and so that of all of it is PyTorch's `weight`. An infinite
+        // input gives NaN.
         let positive = x.relu();
         positive + (x + positive.scale(-1.0)).scale_channels(weight)
     }

@@ -3,6 +3,7 @@
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::loader::LoaderError;
+use crate::model_card::CardError;
 use crate::schedule::ScheduleError;
 use crate::tuning::TuningError;
 use crate::weights::WeightsError;
@@ -86,6 +87,9 @@ pub enum TrainError {
     /// Weights of another program could not be read or do not fit.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// What the model file would say of its use could not be read again: a random view in tests, names that are too long.
+    #[error(transparent)]
+    Card(#[from] CardError),
     /// The table of measured choices could not be read or kept.
     #[error(transparent)]
     Tuning(#[from] TuningError),

@@ -1,6 +1,7 @@
 //! Weights that are pulled to their own slow average every few steps.
 
 use crate::error::TrainError;
+use std::collections::HashSet;
 use wgrad_tensor::{CompileOptions, Device, Feed, Graph, Mode, Params, Plan, Scope, Storage, TensorDesc};
 
 /// Lookahead (Zhang et al., arXiv:1907.08610) as airbench94 has it (Jordan, arXiv:2404.00498): every `every` steps the slow average
@@ -8,7 +9,10 @@ use wgrad_tensor::{CompileOptions, Device, Feed, Graph, Mode, Params, Plan, Scop
 /// (s / steps)^3`: nothing at first, strongly at the end. After the last step the weights become the average of the moment. Momentum
 /// stays as it is.
 ///
-/// State: `optimizer.lookahead.NAME` for every weight and running statistic. Weights must be stored in f32.
+/// A step is an update of the weights, however many batches it takes. What training does not change (frozen weights, buffers that no
+/// step writes) stays as it is to the bit.
+///
+/// State: `optimizer.lookahead.NAME` for every weight and running statistic that moves. Weights must be stored in f32.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lookahead {
     /// Steps between two moves, at least 1; airbench94 has 5.
@@ -55,17 +59,18 @@ pub(crate) struct LookaheadPlan {
 }
 
 impl LookaheadPlan {
-    /// Compiles the move for all that `params` holds of the model.
+    /// Compiles the move for what `params` holds of the model and `moves` names.
     pub(crate) fn new(
         device: &Device,
         params: &mut Params,
         rule: Lookahead,
+        moves: &HashSet<String>,
         options: &CompileOptions,
     ) -> Result<LookaheadPlan, TrainError> {
         let graph = Graph::new();
         let scope = Scope::new(&graph, Mode::Train);
         let factors = graph.feed("factors", TensorDesc::f32([2]));
-        let of_model: Vec<_> = params.decls().filter(|decl| decl.kind.is_model()).collect();
+        let of_model: Vec<_> = params.decls().filter(|decl| moves.contains(&decl.name)).collect();
         let pairs: Vec<_> = of_model.into_iter().map(|decl| scope.parameter(decl)).map(|w| (w, w)).collect();
         let states = graph.blend_states("lookahead", &pairs, factors);
         for ((weight, _), state) in pairs.iter().zip(states) {
@@ -80,7 +85,7 @@ impl LookaheadPlan {
         &self.plan
     }
 
-    /// What follows step number `done`, counted from 1.
+    /// What follows update number `done`, counted from 1.
     pub(crate) fn after(&mut self, done: u64) -> Result<(), TrainError> {
         if let Some(factors) = self.rule.factors(done) {
             self.plan.run(&[("factors", Feed::F32(&factors))])?;

@@ -201,6 +201,17 @@ impl Preprocessing {
 }
 
 impl ModelCard {
+    /// Whether [`ModelCard::from_metadata`] would take what [`ModelCard::put`] writes.
+    ///
+    /// # Errors
+    /// A number out of its range; a random view; names that are too many or too long.
+    pub fn check(&self, origin: &str) -> Result<(), CardError> {
+        self.preprocessing.check(origin)?;
+        let mut written = BTreeMap::new();
+        self.put(&mut written);
+        ModelCard::from_metadata(&written, origin).map(|_| ())
+    }
+
     /// Writes it into a file's metadata. Control characters in names are escaped.
     pub fn put(&self, metadata: &mut BTreeMap<String, String>) {
         let names: Vec<String> = self.class_names.iter().map(|name| plain(name)).collect();
@@ -230,12 +241,13 @@ impl ModelCard {
                 CardError::Syntax { origin: origin.to_string(), key, message }
             }
         };
+        // Other programs may have keys of the same names.
+        let Some(json) = text(PREPROCESSING, MAX_PREPROCESSING_BYTES)? else { return Ok(None) };
         let architecture = text(ARCHITECTURE, MAX_NAME_BYTES)?.map(|name| plain(name));
         let names: Names = match text(CLASSES, MAX_CLASSES_BYTES)? {
             Some(json) => serde_json::from_str(json).map_err(syntax(CLASSES))?,
             None => Names(Vec::new()),
         };
-        let Some(json) = text(PREPROCESSING, MAX_PREPROCESSING_BYTES)? else { return Ok(None) };
         let preprocessing: Preprocessing = serde_json::from_str(json).map_err(syntax(PREPROCESSING))?;
         preprocessing.check(origin)?;
         Ok(Some(ModelCard { architecture, class_names: names.0, preprocessing }))
@@ -313,6 +325,20 @@ mod tests {
         }
         let nothing = BTreeMap::from([("format".to_string(), "pt".to_string())]);
         assert_eq!(ModelCard::from_metadata(&nothing, "f"), Ok(None));
+        let foreign = BTreeMap::from([("classes".to_string(), "10".to_string())]);
+        assert_eq!(ModelCard::from_metadata(&foreign, "f"), Ok(None), "another program's keys");
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_refused_before() {
+        card().check("run").expect("good");
+        let mut random = card();
+        random.preprocessing.view = Some(View::RandomResized { area: [0.1, 1.0], ratio: [1.0, 1.0] });
+        let error = random.check("run").expect_err("random").to_string();
+        assert!(error.contains("run: view"), "{error}");
+        let mut long = card();
+        long.class_names[1] = "x".repeat(MAX_NAME_BYTES + 1);
+        assert!(long.check("run").is_err());
     }
 
     #[test]

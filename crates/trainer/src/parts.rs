@@ -57,7 +57,8 @@ impl Parts {
                     // A norm belongs to the filters before it.
                     parts.depth.push(if has_filters { filters } else { filters.saturating_sub(1) });
                 }
-                filters += usize::from(has_filters);
+                // A matrix in blocks of rows is one.
+                filters += usize::from(has_filters && is_first);
             }
         }
         parts
@@ -89,6 +90,18 @@ impl Walk<'_> {
     /// Biases and norms on the way belong to it.
     pub(crate) fn last_weights(&self, end: TensorId, found: &mut BTreeSet<TensorId>) {
         self.down(end, &mut |_, params| found.extend(params));
+    }
+
+    /// Whether `value` follows from the weights of the layer that makes `logits`.
+    pub(crate) fn is_above_head(data: &GraphData, value: TensorId, logits: TensorId) -> bool {
+        let mut follows = BTreeSet::new();
+        Walk { data, fed: &fed(data) }.last_weights(logits, &mut follows);
+        for node in &data.nodes {
+            if node.inputs.iter().any(|id| follows.contains(id)) {
+                follows.extend(node.outputs.iter().copied());
+            }
+        }
+        follows.contains(&value)
     }
 
     /// What the layers that make `end` work on: the other operands of their matrices and filters.

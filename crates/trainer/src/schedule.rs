@@ -212,7 +212,7 @@ impl Schedule {
     }
 
     /// The gradual warm-up of Goyal et al. (arXiv:1706.02677, section 2.2) for a schedule that was scaled from `reference` images a
-    /// batch to `batch`: starts at the rate before scaling and rises in a straight line, over 5 epochs in the paper. Where the batch is
+    /// batch to `batch` by [`Schedule::scale_linearly`]: starts at the rate before scaling and rises in a straight line, over 5 epochs in the paper. Where the batch is
     /// no larger there is no warm-up.
     ///
     /// # Errors

@@ -11,15 +11,17 @@ use crate::loader::{Batch, NO_LABEL, soft_targets};
 use crate::lookahead::LookaheadPlan;
 use crate::precision::Precision;
 use crate::update::{EMA_FEED, UpdateConfig};
+use std::collections::HashSet;
 use wgrad_layers::{Layer, losses};
+use wgrad_tensor::graph::TensorId;
 use wgrad_tensor::ops::clip::CLIP_SKIPPED_STEPS;
 use wgrad_tensor::ops::loss_scale::SKIPPED_STEPS;
 use wgrad_tensor::ops::optimizer::ParamGroup;
 use wgrad_tensor::passes::differentiate::gradients_seeded;
 use wgrad_tensor::passes::quantize::quantize;
 use wgrad_tensor::{
-    CompileOptions, Device, Feed, Graph, Mode, Params, Plan, Rounding, Scope, Shape, Storage, TensorDesc, Ticket,
-    Value, gradients, weights,
+    CompileOptions, Device, Feed, Graph, Mode, ParamKind, Params, Plan, Rounding, Scope, Shape, Storage, TensorDesc,
+    Ticket, Value, gradients, weights,
 };
 
 pub use crate::eval_step::{EvalResult, EvalStep};
@@ -270,6 +272,7 @@ impl TrainStep {
         let learns = |name: &str, weight: &Value<'_>| update.of(name, weight.shape().rank(), &options.sgd).0 > 0.0;
         let (names, wanted): (Vec<String>, Vec<Value<'_>>) =
             all.into_iter().filter(|(name, weight)| learns(name, weight)).unzip();
+        let learned = names.clone();
         let scaled =
             precision.loss_scale.map(|rule| graph.loss_scale(rule)).transpose().map_err(wgrad_tensor::Error::from)?;
         let gradients = match &scaled {
@@ -305,8 +308,9 @@ impl TrainStep {
             quantize(&graph, format);
         }
         let plan = Plan::compile(device, &graph, params, &options.compile_options())?;
+        let moves: HashSet<String> = learned.into_iter().chain(written(&graph)).collect();
         let has_rng = plan.desc().feeds.iter().any(|feed| feed.name == "rng");
-        let average = |rule| LookaheadPlan::new(device, params, rule, &options.compile_options());
+        let average = |rule| LookaheadPlan::new(device, params, rule, &moves, &options.compile_options());
         let lookahead = update.lookahead.map(average).transpose()?;
         Ok(TrainStep {
             plan,
@@ -324,6 +328,12 @@ impl TrainStep {
     #[must_use]
     pub fn classes(&self) -> usize {
         self.classes
+    }
+
+    /// Batches whose gradients make one update.
+    #[must_use]
+    pub fn accumulate(&self) -> u32 {
+        self.options.update.accumulate
     }
 
     /// Steps run so far.
@@ -427,8 +437,8 @@ impl TrainStep {
             }
             apply.run(&update)?;
         }
-        if let Some(lookahead) = &mut self.lookahead {
-            lookahead.after(self.done)?;
+        if let Some(lookahead) = self.lookahead.as_mut().filter(|_| self.done.is_multiple_of(batches)) {
+            lookahead.after(self.done / batches)?;
         }
         Ok(ticket)
     }
@@ -476,6 +486,14 @@ pub(crate) fn scalar_u32(plan: &mut Plan, ticket: Ticket, name: &str) -> Result<
 
 pub(crate) fn scalar_f32(plan: &mut Plan, ticket: Ticket, name: &str) -> Result<f32, TrainError> {
     Ok(f32::from_bits(scalar_u32(plan, ticket, name)?))
+}
+
+/// Buffers that a step of this graph writes: running statistics.
+fn written(graph: &Graph) -> Vec<String> {
+    let data = graph.data();
+    let buffers = data.params().filter(|(_, decl)| decl.kind == ParamKind::Buffer);
+    let is_written = |id: TensorId| data.write_backs.iter().any(|(written, _)| *written == id);
+    buffers.filter(|(id, _)| is_written(*id)).map(|(_, decl)| decl.whole_name().to_string()).collect()
 }
 
 #[cfg(test)]

@@ -27,13 +27,13 @@ pub enum Optimizer {
     Muon(Muon),
 }
 
-/// What holds for the parameters that a pattern matches.
+/// What holds for the parameters that a pattern matches; what is not given is left to earlier rules.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupRule {
     /// Which parameters.
     pub pattern: Pattern,
     /// Factor on the learning rate; 0 freezes them: no gradient is computed for them, nor for what only leads to them.
-    pub lr_scale: f32,
+    pub lr_scale: Option<f32>,
     /// Weight decay of their own.
     pub weight_decay: Option<f32>,
 }
@@ -45,7 +45,7 @@ pub struct GroupRule {
 pub struct UpdateConfig {
     /// The rule.
     pub optimizer: Optimizer,
-    /// Rates and freezing by name. Where several match, the last one holds.
+    /// Rates and freezing by name. Where several match, the last one that says something of rate or decay holds for that.
     pub rules: Vec<GroupRule>,
     /// Largest norm of all gradients together; those above it are scaled down.
     pub clip_norm: Option<f32>,
@@ -82,7 +82,7 @@ impl UpdateConfig {
     /// Multiplies the learning rate of the parameters that `pattern` matches.
     #[must_use]
     pub fn lr_scale(mut self, pattern: impl Into<Pattern>, lr_scale: f32) -> UpdateConfig {
-        self.rules.push(GroupRule { pattern: pattern.into(), lr_scale, weight_decay: None });
+        self.rules.push(GroupRule { pattern: pattern.into(), lr_scale: Some(lr_scale), weight_decay: None });
         self
     }
 
@@ -96,7 +96,7 @@ impl UpdateConfig {
             false => Err(TrainError::setting(name, "a finite number of at least 0", value)),
         };
         for rule in &self.rules {
-            at_least_0("learning rate factor", rule.lr_scale)?;
+            at_least_0("learning rate factor", rule.lr_scale.unwrap_or(1.0))?;
             at_least_0("weight decay", rule.weight_decay.unwrap_or(0.0))?;
         }
         match self.optimizer {
@@ -123,6 +123,13 @@ impl UpdateConfig {
         if self.accumulate > 1 && precision.format.is_some() {
             return Err(TrainError::setting("batches of an update", "1 with emulated numbers", self.accumulate));
         }
+        if matches!(self.optimizer, Optimizer::Muon(_)) && precision.storage.activations == Storage::F16 {
+            let wanted = "any but Muon where results are kept in f16: its products would lose small gradients";
+            return Err(TrainError::setting("optimizer", wanted, "muon"));
+        }
+        if self.lookahead.is_some() && precision.format.is_some() {
+            return Err(TrainError::setting("lookahead", "none with emulated numbers", "one"));
+        }
         // The products of the iteration would be put on the gradients' grid.
         if matches!(self.optimizer, Optimizer::Muon(_)) && precision.format.is_some() {
             return Err(TrainError::setting("optimizer", "any but Muon with emulated numbers", "muon"));
@@ -148,10 +155,12 @@ impl UpdateConfig {
     /// Factor on the learning rate, and weight decay, of a parameter.
     #[must_use]
     pub fn of(&self, name: &str, rank: usize, sgd: &SgdConfig) -> (f32, f32) {
-        let rule = self.rules.iter().rfind(|rule| rule.pattern.matches(name));
+        let last = |number: fn(&GroupRule) -> Option<f32>| {
+            self.rules.iter().rev().filter(|rule| rule.pattern.matches(name)).find_map(number)
+        };
         let decays = sgd.decay == Decay::All || rank >= 2;
-        let decay = rule.and_then(|rule| rule.weight_decay).unwrap_or(if decays { sgd.weight_decay } else { 0.0 });
-        (rule.map_or(1.0, |rule| rule.lr_scale), decay)
+        let decay = last(|rule| rule.weight_decay).unwrap_or(if decays { sgd.weight_decay } else { 0.0 });
+        (last(|rule| rule.lr_scale).unwrap_or(1.0), decay)
     }
 
     /// A pattern that matches none of these names: a mistake that would go unseen.
@@ -236,9 +245,14 @@ mod tests {
         assert_eq!(config.of("layer4.0.bn1.weight", 1, &sgd), (0.1, 0.0));
         assert_eq!(config.of("fc.weight", 2, &sgd), (1.0, 0.5));
         assert_eq!(config.idle(["layer1.w", "fc.w"].into_iter()).map(ToString::to_string).as_deref(), Some("layer4"));
-        let rule = GroupRule { pattern: "*.bias".into(), lr_scale: 2.0, weight_decay: Some(0.25) };
+        let rule = GroupRule { pattern: "*.bias".into(), lr_scale: Some(2.0), weight_decay: Some(0.25) };
         let caffe = UpdateConfig { rules: vec![rule], ..UpdateConfig::default() };
         assert_eq!(caffe.of("conv1.bias", 1, &sgd), (2.0, 0.25));
+        assert_eq!(caffe.clone().freeze("conv1").of("conv1.bias", 1, &sgd), (0.0, 0.25), "its decay stays");
+        let decay = GroupRule { pattern: "*.bias".into(), lr_scale: None, weight_decay: Some(0.5) };
+        let frozen = UpdateConfig::default().freeze("conv1");
+        let frozen = UpdateConfig { rules: [frozen.rules, vec![decay]].concat(), ..frozen };
+        assert_eq!(frozen.of("conv1.bias", 1, &sgd), (0.0, 0.5), "a decay unfreezes nothing");
     }
 
     #[test]

@@ -77,6 +77,9 @@ fn features_are_the_same_whatever_the_batch_and_the_files() {
     let again = extract(&mut step, &loader(&set, 43), (&path("whole.wgr"), &options), ("net", 0), |_| ());
     assert!(again.expect_err("there").to_string().contains("whole.wgr"));
     assert_eq!(fs::read(path("whole.wgr")).expect("there"), before);
+    let head = ExtractOptions { tap: Tap::Layer("2".to_string()), ..options.clone() };
+    let refused = FeatureStep::new(&device, &mut Params::new(&device, 1), &model, &set, &head).expect_err("the head");
+    assert!(refused.to_string().contains("below the head"), "{refused}");
     let other = ExtractOptions { tap: Tap::Layer("features".to_string()), ..options };
     let error = FeatureStep::new(&device, &mut params, &model, &set, &other).expect_err("no such layer").to_string();
     assert!(error.contains("features (0 values)") && error.contains("0.0, 0.1, 0.2"), "{error}");

@@ -61,6 +61,7 @@ fn the_recipe_trains_what_it_says() {
     assert!(
         read("whiten.weight").iter().zip(&wanted).all(|(got, want)| (got - want).abs() < 1e-4 * want.abs().max(0.1))
     );
+    assert!(trained.params.get("optimizer.lookahead.whiten.weight").is_err(), "what is frozen has no average");
     // The run ends with the weights at their average.
     for name in ["head.weight", "group1.conv1.weight", "group2.norm1.1.running_var"] {
         assert_eq!(read(name), read(&format!("optimizer.lookahead.{name}")), "{name}");

@@ -7,8 +7,8 @@ use crate::dtype::DType;
 use crate::graph::Value;
 use crate::shape::TensorDesc;
 
-/// `y = sqrt(sum of x^2 over the window)`, the padding being zero; PyTorch's `lp_pool2d` with a norm of 2. Squares and sums are f32 in
-/// registers, so that feature maps in f16 may hold all that f16 can.
+/// `y = sqrt(sum of x^2 over the window)`, the padding being zero; PyTorch's `lp_pool2d` with a norm of 2, but for windows
+/// over the rim with `ceil_mode`, which PyTorch scales up. Squares and sums are f32 in registers, so that feature maps in f16 may hold all that f16 can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct L2Pool {
     /// The windows.

@@ -204,12 +204,15 @@ impl Augment {
             ("grayscale", (0.0..=1.0).contains(&self.grayscale)),
             ("blur", self.blur.is_none_or(|blur| blur.is_valid())),
             ("erase", self.erase.is_none_or(|erase| erase.is_valid())),
+            // A random flip before it would make it one.
+            ("flip_alternating", !(self.flip && self.flip_alternating)),
         ];
         settings.into_iter().find(|(_, valid)| !valid).map(|(name, _)| name)
     }
 
-    /// Writes the changed `sample` (but for [`Augment::flip_alternating`], which depends on the epoch) to `out`, of shape `[height, width, channels]`; `room` is memory that a caller keeps from
-    /// one image to the next. The random numbers come from `rng` alone.
+    /// Writes the changed `sample` (but for [`Augment::flip_alternating`], which depends on the epoch) to `out`, of shape
+    /// `[height, width, channels]`; `room` is memory that a caller keeps from one image to the next. The random numbers come from
+    /// `rng` alone.
     ///
     /// # Errors
     /// A sample whose size and pixels disagree.

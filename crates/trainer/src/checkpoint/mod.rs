@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use wgrad_tensor::{Array, ParamKind, Params, Shape};
 
 /// What the optimiser's state is called in a file.
-const OPTIMIZER: &str = "optimizer.";
+pub(crate) const OPTIMIZER: &str = "optimizer.";
 
 /// Why a checkpoint could not be read, written or used.
 #[derive(Debug, thiserror::Error)]

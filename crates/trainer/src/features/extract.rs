@@ -5,15 +5,15 @@ use crate::data::record::parse::{FeatureMeta, Meta};
 use crate::data::record::{shard_name, write_file};
 use crate::data::{DataError, Dataset};
 use crate::error::TrainError;
-use crate::loader::{Batch, Loader};
-use crate::parts::Parts;
+use crate::loader::{Batch, LastBatch, Loader, OnBadImage};
+use crate::parts::{Parts, Walk};
 use crate::pattern::Pattern;
 use crate::precision::Precision;
 use std::path::{Path, PathBuf};
 use wgrad_layers::Layer;
 use wgrad_tensor::{CompileOptions, Device, Feed, Graph, Mode, Params, Plan, Scope, Storage, TensorDesc, Ticket};
 
-/// A network up to one of its layers, compiled: the rest is neither computed nor has memory.
+/// A network up to one of its layers, compiled: of the rest there are weights, but nothing is computed.
 #[derive(Debug)]
 pub struct FeatureStep {
     plan: Plan,
@@ -47,6 +47,10 @@ impl FeatureStep {
         let logits = model.forward(&Scope::new(&graph, Mode::Eval), images);
         graph.data().check().map_err(wgrad_tensor::Error::from)?;
         let value = options.tap.value(&graph, logits)?;
+        if Walk::is_above_head(&graph.data(), value.id(), logits.id()) {
+            let wanted = "a layer below the head, whose weights are those of other classes";
+            return Err(TrainError::setting("layer", wanted, &options.tap));
+        }
         let is_pooled = options.pool && value.shape().rank() == 4;
         let value = if is_pooled { value.global_avg_pool() } else { value };
         graph.output("features", value);
@@ -56,6 +60,12 @@ impl FeatureStep {
         let (m, s) = (dataset.mean, dataset.std);
         let normalisation = [m[0], m[1], m[2], s[0], s[1], s[2]];
         Ok(FeatureStep { plan, pixels: batch_size * height * width, batch_size, shape, is_pooled, normalisation })
+    }
+
+    /// Whether feature maps became their means.
+    #[must_use]
+    pub fn is_pooled(&self) -> bool {
+        self.is_pooled
     }
 
     /// Extents of one image's features.
@@ -193,9 +203,12 @@ pub fn extract(
     if shards == 0 || shards as usize > set.len() {
         return Err(TrainError::setting("shards", format!("1 to {}, the number of images", set.len()), shards));
     }
-    if loader.options().batch_size != step.batch_size || loader.options().shuffle {
+    let own = loader.options();
+    let is_eval =
+        !own.shuffle && own.last == LastBatch::Pad && own.on_bad_image == OnBadImage::Skip && own.mix.is_none();
+    if own.batch_size != step.batch_size || !is_eval {
         let wanted = format!("a loader for evaluation with batches of {}", step.batch_size);
-        return Err(TrainError::setting("loader", wanted, loader.options().batch_size));
+        return Err(TrainError::setting("loader", wanted, format!("{own:?}")));
     }
     let features = FeatureMeta {
         model: model.to_owned(),
@@ -216,7 +229,7 @@ pub fn extract(
     }
     let mut rows =
         Rows { step, batches: loader.epoch(0), loader, ahead: None, batch: None, progress: &mut progress, done: 0 };
-    for (shard, path) in paths.iter().enumerate() {
+    let mut write = |(shard, path): (usize, &PathBuf)| {
         let meta = Meta {
             name: set.name.clone(),
             class_names: set.class_names.clone(),
@@ -240,7 +253,14 @@ pub fn extract(
             }
             writer.set_source(images.finalize(), weights_crc);
             Ok(())
-        })?;
+        })
+    };
+    for file in paths.iter().enumerate() {
+        if let Err(error) = write(file) {
+            // Part of a set would stand in the way of the next try.
+            paths.iter().take(file.0).for_each(|path| drop(std::fs::remove_file(path)));
+            return Err(error);
+        }
     }
     let images = rows.done;
     Ok(Extracted { paths, images, left_out: set.len() - images })

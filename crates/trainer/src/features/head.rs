@@ -18,7 +18,8 @@ impl LinearClassifier {
     /// average, whose mean over height and width is the classifier of pooled features.
     ///
     /// SqueezeNet has a ReLU between that convolution and the average. All biases are then raised by the same number, 16 times
-    /// the largest score or more, so that nothing is cut off: softmax and ranks are the classifier's, the logits higher by it.
+    /// the largest score or more: softmax and ranks are the classifier's, the logits higher by it, but where the score of a single
+    /// pixel lies further below zero than that. Meant for f32: the raise takes digits of 16-bit logits.
     ///
     /// # Errors
     /// Features of another layer than the head's; a head of another shape, or with anything else behind it; a lost device.

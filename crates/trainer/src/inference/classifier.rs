@@ -53,7 +53,7 @@ impl Classifier {
         let mut report = weights.load_into(&mut params, &load, origin)?;
         let training = declared(&*net, input, Mode::Train)?;
         let training: HashSet<&str> = training.iter().map(|(name, _)| name.as_str()).collect();
-        report.unexpected.retain(|(name, _)| !name.starts_with("optimizer.") && !training.contains(name.as_str()));
+        report.unexpected.retain(|(name, _)| !training.contains(name.as_str()));
         if !report.is_complete() {
             let report = Box::new(report);
             return Err(WeightsError::OtherModel { origin: origin.to_string(), report }.into());

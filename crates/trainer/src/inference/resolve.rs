@@ -33,34 +33,46 @@ impl Overrides {
     /// Something that nobody says; a name of no network; numbers out of their ranges; class names that are not as many as the
     /// network has classes, which its last layer tells.
     pub fn resolve(&self, weights: &Weights, origin: &str) -> Result<ModelCard, InferenceError> {
+        let ModelCard { architecture, class_names, preprocessing } = self.without_classes(weights, origin)?;
+        let architecture = architecture.unwrap_or_default();
+        let head = head(&architecture, &preprocessing)?;
+        let classes = classes(weights, &head).ok_or_else(|| InferenceError::OtherNetwork {
+            origin: origin.to_string(),
+            architecture: architecture.clone(),
+            head,
+        })?;
+        let class_names = match &self.classes {
+            Some(given) => given.names(classes, origin)?,
+            None if !class_names.is_empty() => class_names,
+            None => (0..classes).map(|index| index.to_string()).collect(),
+        };
+        if class_names.len() != classes {
+            let (origin, names) = (origin.to_string(), class_names.len());
+            return Err(InferenceError::ClassNames { origin, classes, names });
+        }
+        Ok(ModelCard { architecture: Some(architecture), class_names, preprocessing })
+    }
+
+    /// [`Overrides::resolve`] for weights whose head is replaced: the classes are those that the file names, if it names any.
+    ///
+    /// # Errors
+    /// Something that nobody says; numbers out of their ranges.
+    pub fn without_classes(&self, weights: &Weights, origin: &str) -> Result<ModelCard, InferenceError> {
         let card = ModelCard::from_metadata(&weights.metadata, origin)?;
         let said = card.as_ref().and_then(|card| card.architecture.clone());
         // Before files told their network apart, runs were called after it.
         let called = || weights.metadata.get("model").filter(|name| models::by_name(name, 3, 1000).is_some()).cloned();
         let naming = Naming::of(weights.tensors.keys().map(String::as_str));
         let made = || naming.as_ref().map(|naming| naming.architecture.to_string());
-        let architecture = self.architecture.clone().or(said).or_else(called).or_else(made);
+        let architecture = self.architecture.clone().or(said);
+        let architecture = architecture.or_else(|| if card.is_none() { called() } else { None }).or_else(made);
         let preprocessing = self.preprocessing(card.as_ref(), naming.as_ref(), architecture.as_deref());
-        let (Some(architecture), Some(preprocessing)) = (&architecture, preprocessing) else {
+        let (Some(_), Some(preprocessing)) = (&architecture, preprocessing) else {
             return Err(self.unsaid(card.is_some(), architecture.as_deref(), origin));
         };
         preprocessing.check(origin)?;
-        let head = head(architecture, &preprocessing)?;
-        let classes = classes(weights, &head).ok_or_else(|| InferenceError::OtherNetwork {
-            origin: origin.to_string(),
-            architecture: architecture.clone(),
-            head,
-        })?;
-        let class_names = match (&self.classes, card.map(|card| card.class_names)) {
-            (Some(given), _) => given.names(classes, origin)?,
-            (None, Some(names)) if !names.is_empty() => names,
-            _ => (0..classes).map(|index| index.to_string()).collect(),
-        };
-        if class_names.len() != classes {
-            let (origin, names) = (origin.to_string(), class_names.len());
-            return Err(InferenceError::ClassNames { origin, classes, names });
-        }
-        Ok(ModelCard { architecture: Some(architecture.clone()), class_names, preprocessing })
+        let class_names = card.map_or_else(Vec::new, |card| card.class_names);
+        Ok(ModelCard { architecture, class_names, preprocessing })
     }
 
     fn preprocessing(
@@ -142,8 +154,11 @@ fn head(architecture: &str, input: &Preprocessing) -> Result<String, InferenceEr
 fn classes(weights: &Weights, head: &str) -> Option<usize> {
     let names = Naming::of(weights.tensors.keys().map(String::as_str)).map(|naming| naming.names).unwrap_or_default();
     let below = format!(".{head}");
-    let is_head = |name: &str| names.apply(name).is_some_and(|name| name == head || name.ends_with(&below));
-    let (_, array) = weights.tensors.iter().find(|(name, _)| is_head(name))?;
+    let named = |is_head: &dyn Fn(&str) -> bool| {
+        weights.tensors.iter().find(|(name, _)| names.apply(name).is_some_and(|name| is_head(&name)))
+    };
+    // Wrappers put something in front of all names; an auxiliary classifier may end in the same name.
+    let (_, array) = named(&|name| name == head).or_else(|| named(&|name| name.ends_with(&below)))?;
     array.shape.dims().first().copied().filter(|classes| (1..=MAX_CLASSES).contains(classes))
 }
 

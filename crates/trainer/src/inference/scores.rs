@@ -1,9 +1,9 @@
 //! The probabilities of every image, averaged over several views of it.
 
-use crate::augment::View;
+use crate::augment::{Augment, View};
 use crate::data::Dataset;
 use crate::error::TrainError;
-use crate::loader::{Batch, LastBatch, Loader, LoaderOptions};
+use crate::loader::{Batch, LastBatch, Loader, LoaderOptions, OnBadImage};
 use crate::step::EvalStep;
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,9 @@ use wgrad_tensor::Ticket;
 /// probabilities, as Krizhevsky et al. (2012) do. A view that is `None` shows all of an image of the data set's size and the middle of
 /// others. Hands each image's index and its probabilities to `each`, in the order of the data set; an image that cannot be read
 /// comes with what is wrong with it. `options` are those of an evaluation ([`LoaderOptions::eval`]) with the step's batch size;
-/// their view and order are replaced. Holds one batch for each view, whatever the number of images.
+/// their
+/// order and augmentation are replaced, and their threads shared among the views. Each view decodes the images anew, and holds the
+/// batches of a loader.
 ///
 /// # Errors
 /// A step compiled without [`crate::StepOptions::logits`], no view, a batch that cannot be made, more bad images than
@@ -29,8 +31,13 @@ pub fn score_views(
         return Err(TrainError::setting("views", "at least one", 0));
     }
     let loader = |view: &Option<View>| {
-        let mut options = LoaderOptions { shuffle: false, last: LastBatch::Pad, mix: None, ..options.clone() };
-        options.augment.view = *view;
+        // The views share the threads.
+        let threads = if options.threads == 0 { 0 } else { (options.threads / views.len()).max(1) };
+        let (last, on_bad_image) = (LastBatch::Pad, OnBadImage::Skip);
+        let mut augment = Augment::none();
+        augment.view = *view;
+        let options =
+            LoaderOptions { shuffle: false, last, mix: None, on_bad_image, augment, threads, ..options.clone() };
         Loader::new(Arc::clone(dataset), options)
     };
     let loaders = views.iter().map(loader).collect::<Result<Vec<_>, _>>()?;

@@ -29,7 +29,11 @@ impl BodyRates {
     /// The rules that give the layers of `parts` these rates, one for each layer.
     #[must_use]
     pub fn rules(self, parts: &Parts) -> Vec<GroupRule> {
-        let rule = |layer: &String, lr_scale| GroupRule { pattern: layer.into(), lr_scale, weight_decay: None };
+        let rule = |layer: &String, lr_scale| GroupRule {
+            pattern: layer.into(),
+            lr_scale: Some(lr_scale),
+            weight_decay: None,
+        };
         let filters = parts.depth.last().map_or(0, |last| last + 1);
         let layers = parts.body.iter().zip(&parts.depth);
         let factor = |depth: usize| match self {
@@ -96,7 +100,7 @@ impl Trainer {
     /// Multiplies the learning rate of the parameters that `pattern` matches; where several match, the last one holds.
     #[must_use]
     pub fn lr_scale(mut self, pattern: impl Into<Pattern>, lr_scale: f32) -> Trainer {
-        self.rules.push(GroupRule { pattern: pattern.into(), lr_scale, weight_decay: None });
+        self.rules.push(GroupRule { pattern: pattern.into(), lr_scale: Some(lr_scale), weight_decay: None });
         self
     }
 
@@ -141,7 +145,8 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
         let body = names(&["conv1", "bn1", "conv2", "bn2", "conv3", "bn3", "conv4"]);
         let parts = Parts { heads: names(&["fc"]), body, depth: vec![0, 0, 1, 1, 2, 2, 3] };
-        let factors = |rates: BodyRates| rates.rules(&parts).iter().map(|rule| rule.lr_scale).collect::<Vec<_>>();
+        let factors =
+            |rates: BodyRates| rates.rules(&parts).iter().filter_map(|rule| rule.lr_scale).collect::<Vec<_>>();
         // A norm lies behind its filters, at their rate.
         assert_eq!(factors(BodyRates::ThreeTiers), [0.0, 0.0, 0.0, 0.0, 0.01, 0.01, 0.1]);
         assert_eq!(factors(BodyRates::Scaled(0.5)), [0.5; 7]);

@@ -44,7 +44,8 @@ impl Default for Airbench94 {
 }
 
 impl Airbench94 {
-    /// The run on `data`, whose images must lie in memory.
+    /// The run on `data`, whose images must lie in memory. Epochs and batch size are those of the recipe: schedule and lookahead
+    /// follow from them, so that they must not be changed behind it.
     ///
     /// # Errors
     /// Data that is not in memory or holds no whole batch; epochs or a rate that make no schedule.
@@ -71,8 +72,12 @@ impl Airbench94 {
             .label_smoothing(0.2)
             .augment(Augment::none().pad_crop(2, Border::Reflect).flip_alternating())
             .first_weights(first_weights);
+        // The zoo knows the net by one set of widths.
+        if self.widths == Airbench94::default().widths {
+            trainer = trainer.architecture("airbench94");
+        }
         let shifts =
-            GroupRule { pattern: "group*.bias".into(), lr_scale: 64.0, weight_decay: Some(weight_decay / 64.0) };
+            GroupRule { pattern: "group*.bias".into(), lr_scale: Some(64.0), weight_decay: Some(weight_decay / 64.0) };
         trainer.update.rules.push(shifts);
         trainer.update.lookahead = Some(Lookahead { every: 5, decay: 0.95, steps });
         Ok(trainer)

@@ -36,6 +36,12 @@ impl Trainer {
     pub fn run(mut self) -> Result<Trained, TrainError> {
         let started = self.started.unwrap_or_else(Instant::now);
         self.check()?;
+        let card = ModelCard {
+            architecture: self.architecture.clone(),
+            class_names: self.data.train.class_names.clone(),
+            preprocessing: Preprocessing::of_dataset(&self.data.train, self.eval_view),
+        };
+        card.check(&self.name)?;
         let weights = self.weights.as_deref().map(checkpoint::read).transpose()?;
         let pretrained = match &self.pretrained {
             Some((path, options)) => {
@@ -71,17 +77,13 @@ impl Trainer {
             Some((weights, options, origin)) => Some(weights.load_into(&mut params, options, origin)?),
             None => None,
         };
-        if let Some(change) = self.first_weights.take() {
+        let is_fresh = weights.is_none() && pretrained.is_none();
+        if let Some(change) = self.first_weights.take().filter(|_| is_fresh) {
             change(&mut params, &self.data.train)?;
         }
         let options = self.loader_options();
         let settings = self.settings(&device);
         let fingerprint = self.data.train.fingerprint();
-        let card = ModelCard {
-            architecture: self.architecture,
-            class_names: self.data.train.class_names.clone(),
-            preprocessing: Preprocessing::of_dataset(&self.data.train, self.eval_view),
-        };
         let train_loader = Loader::new(Arc::new(self.data.train), options)?;
         let preview =
             self.preview.take().map(|path| Ok::<_, TrainError>((preview(&train_loader)?, path))).transpose()?;
@@ -428,8 +430,9 @@ impl Run {
         }
         let skipped = self.train.skipped_steps(&self.params)?;
         if skipped > self.skipped {
-            let steps = self.train.steps_done();
-            self.progress.message(&format!("{skipped} of {steps} steps were skipped: their gradients were not finite"));
+            let steps = self.train.steps_done() / u64::from(self.train.accumulate());
+            self.progress
+                .message(&format!("{skipped} of {steps} updates were skipped: their gradients were not finite"));
             self.skipped = skipped;
         }
         self.records.push(record);

@@ -2,6 +2,7 @@
 
 use super::names::wrappers;
 use super::{LoadReport, NameMap, Naming, Weights, WeightsError};
+use crate::checkpoint::OPTIMIZER;
 use crate::parts::Parts;
 use crate::pattern::Pattern;
 use std::collections::BTreeMap;
@@ -134,7 +135,8 @@ impl Weights {
             }
             values.push((name.clone(), Array { shape: *shape, data }));
         }
-        file.retain(|name, _| !is_fresh(name));
+        // A checkpoint's memory of its optimiser is no part of the model.
+        file.retain(|name, _| !is_fresh(name) && !name.starts_with(OPTIMIZER));
         report.unexpected = file.into_iter().map(|(name, array)| (name, array.shape)).collect();
         Ok((report, values))
     }

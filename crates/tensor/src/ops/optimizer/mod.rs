@@ -2,8 +2,8 @@
 //!
 //! An optimiser is a rule for one element ([`UpdateRule`]); [`Update`] applies it to a group of parameters, in place, by one
 //! dispatch for each run of neighbours in the flat buffers. What is the same for all parameters of a step (learning rate, factor on
-//! the gradients, corrections for the first steps) is computed once, by [`Rates`]. SGD, which needs less, has a file of its own. LARS and Muon are no rules for one element: they are
-//! traced of norms and products, and close with SGD's kernel.
+//! the gradients, corrections for the first steps) is computed once, by [`Rates`]. SGD, which needs less, has a file of its own.
+//! LARS and Muon are no rules for one element: they are traced of norms and products, and close with SGD's kernel.
 
 mod adagrad;
 mod adamw;
