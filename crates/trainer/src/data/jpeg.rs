@@ -1,10 +1,10 @@
 //! Whether a JPEG has all that its header promises.
 //!
-//! Decoders fill what is missing with grey, and strict ones too where a marker stands in the place of the rest. So the bytes are
-//! prepared before they are decoded: what can be counted is counted (parts between restart markers, colours, bits of a refining
-//! scan), and the data of the last scan, and of each of its parts, are followed by a code that no Huffman table has. A decoder that
-//! wants more units than there are runs into it and fails; one that has all of them never reads it. That costs a copy of the file.
-//! Between scans it is not put: there the decoder looks for a marker and nothing else.
+//! Decoders fill what is missing with grey, and strict ones too where a marker stands in the place of the rest. So the bytes
+//! are prepared before they are decoded: what can be counted is counted (parts between restart markers, colours, bits of a
+//! refining scan), and the data of the last scan, and of each of its parts, are followed by a code that no Huffman table has. A
+//! decoder that wants more units than there are runs into it and fails; one that has all of them never reads it. That costs a
+//! copy of the file. Between scans it is not put: there the decoder looks for a marker and nothing else.
 //!
 //! A progressive JPEG of one scan is refused, although the standard allows it: it has the mean of each block and nothing else, and
 //! cannot be told from one that was cut after its first scan.
