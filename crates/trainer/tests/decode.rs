@@ -212,7 +212,7 @@ fn an_end_marker_too_early_ends_no_image() {
 }
 
 #[test]
-fn a_scan_too_many_and_restarts_without_end_are_refused() {
+fn scans_too_many_or_too_few_and_restarts_without_end_are_refused() {
     let whole = jpeg(&picture(67, 45, 7));
     let (start, end) = scans(&whole)[0];
     let header = whole.windows(2).rposition(|pair| pair == [0xff, 0xda]).expect("a scan");
@@ -221,6 +221,17 @@ fn a_scan_too_many_and_restarts_without_end_are_refused() {
     // 9 times 6 units of 8 by 8 pixels: the restarts cost no more memory than that.
     let restarts = [&whole[..end], &[0xff, 0xd0].repeat(100_000), &whole[end..]].concat();
     says(&restarts, "more restart markers than its 54 units");
+    // Where coefficients begin is said by progressive scans alone: in others it takes no colour away.
+    let mut odd = whole.clone();
+    odd[start - 3] = 1;
+    let said = decode(&odd, "f").map_or_else(|error| error.to_string(), |_| "an image".to_owned());
+    assert!(!said.contains("colours"), "{said}");
+    let mut progressive = Vec::new();
+    let mut encoder = jpeg_encoder::Encoder::new(&mut progressive, 90);
+    encoder.set_progressive(true);
+    encoder.encode(picture(67, 45, 7).as_raw(), 67, 45, jpeg_encoder::ColorType::Rgb).expect("encodes");
+    let first = scans(&progressive)[0].1;
+    says(&[&progressive[..first], &[0xff, 0xd9]].concat(), "a progressive JPEG that ends in its first scan");
     // A size that is too large is refused before anything else is looked at.
     let error = decode_at_most(&restarts, 67 * 45 - 1, "f").map(|_| ()).expect_err("too large");
     assert!(matches!(error, DataError::TooManyPixels { .. }), "{error}");

@@ -6,8 +6,8 @@
 //! decoder that wants more units than there are runs into it and fails; one that has all of them never reads it. That costs a
 //! copy of the file. Between scans it is not put: there the decoder looks for a marker and nothing else.
 //!
-//! A progressive JPEG of one scan is refused, although the standard allows it: it has the mean of each block and nothing else, and
-//! cannot be told from one that was cut after its first scan.
+//! A progressive JPEG of one scan is refused, although the standard allows it: it has the mean of each block and nothing else,
+//! and cannot be told from one that was cut after its first scan.
 //!
 //! Not found: a short scan before the last one of a baseline JPEG with a scan for each colour, and refining bits that are
 //! missing within a run of blocks that end early.
@@ -51,8 +51,8 @@ struct Scan {
     restarts: Vec<usize>,
 }
 
-/// The bytes of a JPEG up to its end marker, prepared so that decoding them fails where units are missing. Its size must have been
-/// compared with the limits: restart markers are kept, one for each unit at most.
+/// The bytes of a JPEG up to its end marker, prepared so that decoding them fails where units are missing. Its size must have
+/// been compared with the limits: restart markers are kept, one for each unit at most.
 ///
 /// # Errors
 /// What is missing: the end marker, or what can be counted. More restart markers than units.
