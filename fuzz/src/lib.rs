@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use wgrad_tensor::Shape;
 use wgrad_tensor::tune::Table;
-use wgrad_trainer::data::{cifar, decode, idx, list, record};
-use wgrad_trainer::{Checkpoint, EpochRecord, Pattern, Precision, StepRecord, Weights};
+use wgrad_trainer::data::{Dataset, Pixels, cifar, classes, decode, idx, list, record};
+use wgrad_trainer::{Checkpoint, EpochRecord, ModelCard, Pattern, Precision, StepRecord, Weights};
 
 /// The most pixels of an image.
 const MAX_PIXELS: u64 = 1 << 20;
@@ -35,6 +35,45 @@ pub fn list(bytes: &[u8]) {
         assert_eq!(list.paths.len(), list.lines.len());
         let _ = list.check_training("f");
     }
+}
+
+/// Files that name classes, and what is done with them: names for a network, labels for a data set.
+pub fn classes(bytes: &[u8]) {
+    let Ok(found) = classes::parse(bytes, "f") else { return };
+    assert!(!found.classes.is_empty());
+    let count = found.classes.iter().map(|class| class.index as usize + 1).max().unwrap_or_default();
+    let names = found.names(count, "f").unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(names.len(), count);
+    assert!(found.names(count - 1, "f").is_err());
+    let class_names: Vec<String> = found.classes.iter().take(16).map(|class| class.folder.clone()).collect();
+    let set = Dataset {
+        name: "set".to_owned(),
+        images: Pixels::Memory(vec![0; class_names.len()]),
+        labels: (0..class_names.len() as u32).collect(),
+        channels: 1,
+        height: 1,
+        width: 1,
+        class_names,
+        mean: [0.5; 3],
+        std: [0.5; 3],
+    };
+    for given in [Some(&found), None] {
+        if let Ok(set) = set.clone().with_labels_of(&names, given) {
+            set.check().unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+}
+
+/// What a model file says about its use: lines with its preprocessing, classes and network. What is read is written and read again.
+pub fn model_card(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let keys = ["preprocessing", "classes", "architecture"].map(str::to_owned);
+    let metadata: BTreeMap<String, String> = keys.into_iter().zip(text.splitn(3, '\n').map(str::to_owned)).collect();
+    let Ok(Some(card)) = ModelCard::from_metadata(&metadata, "f") else { return };
+    let mut written = BTreeMap::new();
+    card.put(&mut written);
+    let again = ModelCard::from_metadata(&written, "f");
+    assert_eq!(again.unwrap_or_else(|error| panic!("{error}")), Some(card));
 }
 
 /// Record files.

@@ -227,6 +227,8 @@ fn pack(scan: &Scan, paths: &[PathBuf], how: Packing) -> Result<()> {
     }
     progress.finish_and_clear();
     if packed == 0 {
+        // Files of no records are of no use, and would be in the way of the next try.
+        paths.iter().try_for_each(std::fs::remove_file)?;
         bail!("{}: wanted at least one image that can be read, got none", scan.root.display());
     }
     let bytes: u64 = paths.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
@@ -382,6 +384,16 @@ mod tests {
         let set = record::open(&record::shard_name(&path, 3, 6), 8, Access::Positions).unwrap();
         assert_eq!(set.labels, [0, 0, 1, 1, 1]);
         assert!((0..5).all(|i| store(&set).unwrap().picture(i).is_ok()));
+        // Of nothing but bad images, nothing stays behind.
+        for class in ["a", "b"] {
+            (0..3)
+                .for_each(|i| std::fs::write(dir.path().join(format!("train/{class}/{i}.ppm")), b"no image").unwrap());
+        }
+        let path = dir.path().join("z.wgr");
+        let paths = new_files(&scan, &path, 2).unwrap();
+        let error = super::pack(&scan, &paths, Packing { allow_bad: 6, ..packing(false, 2) }).unwrap_err().to_string();
+        assert!(error.contains("wanted at least one image that can be read"), "{error}");
+        assert!(paths.iter().all(|path| !path.exists()));
     }
 
     #[test]

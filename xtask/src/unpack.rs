@@ -103,6 +103,9 @@ pub(crate) mod tests {
         let to = folder.path().join("to");
         fs::create_dir(&to).unwrap();
         let result = unpack(&path, "set", files, &to);
+        let mut beside: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        beside.sort();
+        assert_eq!(beside, ["set.tar.gz", "to"], "something was written beside the folder");
         let names = fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names.collect();
         names.sort();
@@ -161,12 +164,16 @@ pub(crate) mod tests {
         let files = [entry("a.bin", b"aaa", &[])];
         let end = [0; 1024];
         let good = [header("set/a.bin", b'0', octal(3)), blocks(b"aaa")].concat();
-        // GNU's long name stands for the path of the next entry: here one that leads out.
-        let out = format!("{}etc/passwd", "../".repeat(60));
-        let long = [header("././@LongLink", b'L', octal(out.len())), blocks(out.as_bytes())].concat();
-        let long = [long, header("set/a.bin", b'0', octal(3)), blocks(b"xxx")].concat();
+        // GNU's long name stands for the path of the next entry: here one that leads out, no further than to the folder that
+        // `try_unpack` looks into, whether `set/` is taken off or not.
+        let long = |start: &str, name: &str| {
+            let out = format!("{start}{}../{name}", "./".repeat(60));
+            let long = [header("././@LongLink", b'L', octal(out.len())), blocks(out.as_bytes())].concat();
+            [long, header("set/a.bin", b'0', octal(3)), blocks(b"aaa")].concat()
+        };
         let sparse = [header("set/a.bin", b'S', octal(0)), Vec::new()].concat();
-        for before in [long, sparse.clone()] {
+        let out = [long("", "escaped.bin"), long("set/", "escaped.bin"), long("", "a.bin"), long("set/", "a.bin")];
+        for before in out.into_iter().chain([sparse.clone()]) {
             let (result, names) = try_unpack(&gz(&[&before[..], &good, &end].concat()), &files);
             assert!(result.is_err() || names == ["a.bin"], "{names:?}");
             assert!(names.iter().all(|name| name == "a.bin"));
@@ -182,6 +189,35 @@ pub(crate) mod tests {
             assert!(result.is_err() && names.is_empty(), "{path}: {names:?}");
             assert!(started.elapsed().as_secs() < 5, "{path}");
         }
+    }
+
+    /// What `fuzz/fuzz_targets/tar.rs` does with each input.
+    #[test]
+    fn seeds_of_the_fuzz_target_whole_cut_and_damaged() {
+        let files = [entry("a.bin", b"aaa", &[]), entry("b.bin", b"aaa", &[])];
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/tar");
+        let mut whole = 0;
+        for seed in fs::read_dir(seeds).unwrap() {
+            let seed = fs::read(seed.unwrap().path()).unwrap();
+            let places = (0..64).map(|place| place * seed.len() / 64);
+            let cut = places.clone().map(|at| seed[..at].to_vec());
+            let flipped = places.map(|at| {
+                let mut damaged = seed.clone();
+                damaged[at] ^= 1 << (at % 8);
+                damaged
+            });
+            for bytes in cut.chain(flipped).chain([seed.clone()]) {
+                let folder = tempfile::tempdir().unwrap();
+                let result = take(&bytes[..], Path::new("archive"), "set", &files, folder.path());
+                whole += usize::from(result.is_ok() && bytes == seed);
+                for entry in fs::read_dir(folder.path()).unwrap() {
+                    let entry = entry.unwrap();
+                    assert!(files.iter().any(|file| *file.name == *entry.file_name()), "{entry:?}");
+                    assert_eq!(fs::read(entry.path()).unwrap(), b"aaa");
+                }
+            }
+        }
+        assert!(whole > 0, "no seed is a good archive");
     }
 
     #[test]

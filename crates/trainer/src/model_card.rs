@@ -244,6 +244,11 @@ impl ModelCard {
         // Other programs may have keys of the same names.
         let Some(json) = text(PREPROCESSING, MAX_PREPROCESSING_BYTES)? else { return Ok(None) };
         let architecture = text(ARCHITECTURE, MAX_NAME_BYTES)?.map(|name| plain(name));
+        // Escapes make it longer; what is read must be readable again when it has been written.
+        if let Some(got) = architecture.as_ref().map(String::len).filter(|&got| got > MAX_NAME_BYTES) {
+            let (origin, key, limit) = (origin.to_string(), ARCHITECTURE, MAX_NAME_BYTES);
+            return Err(CardError::TooLong { origin, key, limit, got });
+        }
         let names: Names = match text(CLASSES, MAX_CLASSES_BYTES)? {
             Some(json) => serde_json::from_str(json).map_err(syntax(CLASSES))?,
             None => Names(Vec::new()),
@@ -284,10 +289,11 @@ impl<'de> Visitor<'de> for NamesVisitor {
             if names.len() == MAX_CLASSES {
                 return Err(serde::de::Error::invalid_length(names.len() + 1, &self));
             }
+            let name = plain(&name);
             if name.len() > MAX_NAME_BYTES {
                 return Err(serde::de::Error::invalid_length(name.len(), &self));
             }
-            names.push(plain(&name));
+            names.push(name);
         }
         Ok(names)
     }
@@ -352,6 +358,12 @@ mod tests {
         raw.insert(CLASSES.to_string(), "[\"\\u001b[2J\"]".to_string());
         let read = ModelCard::from_metadata(&raw, "f").expect("good").expect("there");
         assert_eq!(read.class_names, ["\\u{1b}[2J"]);
+        // Short enough as it stands there, too long when it is escaped.
+        raw.insert(CLASSES.to_string(), format!("[\"{}\"]", "\\u001b".repeat(300)));
+        assert!(matches!(ModelCard::from_metadata(&raw, "f"), Err(CardError::Syntax { .. })));
+        let mut raw = metadata(&card());
+        raw.insert(ARCHITECTURE.to_string(), "\u{1b}".repeat(300));
+        assert!(matches!(ModelCard::from_metadata(&raw, "f"), Err(CardError::TooLong { got: 1800, .. })));
     }
 
     #[test]

@@ -186,6 +186,9 @@ fn an_end_marker_too_early_ends_no_image() {
             let whole = encode(change, grey);
             decode(&whole, "f").unwrap_or_else(|error| panic!("{name}: {error}"));
             let parts = scans(&whole);
+            let (_, end) = parts[parts.len() - 1];
+            let comment = [&whole[..end], &[0xff, 0xfe, 0, 2], &whole[end..]].concat();
+            decode(&comment, "f").unwrap_or_else(|error| panic!("{name}, a comment at the end: {error}"));
             let progressive = name.starts_with("progressive");
             // Of a progressive JPEG later scans only add detail: what is cut is the first, which makes the image, and the last.
             let cut = if progressive { vec![parts[0], parts[parts.len() - 1]] } else { parts };
@@ -195,14 +198,43 @@ fn an_end_marker_too_early_ends_no_image() {
                     if whole[at - 1] == 0xff {
                         continue;
                     }
-                    let early = [&whole[..at], &[0xff, 0xd9]].concat();
-                    let got =
-                        decode(&early, "f").map(|_| ()).expect_err(&format!("{name}, grey {grey}: {at} of {end}"));
-                    assert!(matches!(got, DataError::Undecodable { .. }), "{got}");
+                    // A comment between the data and the end marker belongs to no scan.
+                    for rest in [&[0xff, 0xd9][..], &[0xff, 0xfe, 0, 2, 0xff, 0xd9]] {
+                        let early = [&whole[..at], rest].concat();
+                        let got = decode(&early, "f").map(|_| ());
+                        let got = got.expect_err(&format!("{name}, grey {grey}: {at} of {end}, then {}", rest.len()));
+                        assert!(matches!(got, DataError::Undecodable { .. }), "{got}");
+                    }
                 }
             }
         }
     }
+}
+
+#[test]
+fn scans_too_many_or_too_few_and_restarts_without_end_are_refused() {
+    let whole = jpeg(&picture(67, 45, 7));
+    let (start, end) = scans(&whole)[0];
+    let header = whole.windows(2).rposition(|pair| pair == [0xff, 0xda]).expect("a scan");
+    let twice = [&whole[..start + 40], &whole[header..]].concat();
+    says(&twice, "one more scan");
+    // 9 times 6 units of 8 by 8 pixels: the restarts cost no more memory than that.
+    let restarts = [&whole[..end], &[0xff, 0xd0].repeat(100_000), &whole[end..]].concat();
+    says(&restarts, "more restart markers than its 54 units");
+    // Where coefficients begin is said by progressive scans alone: in others it takes no colour away.
+    let mut odd = whole.clone();
+    odd[start - 3] = 1;
+    let said = decode(&odd, "f").map_or_else(|error| error.to_string(), |_| "an image".to_owned());
+    assert!(!said.contains("colours"), "{said}");
+    let mut progressive = Vec::new();
+    let mut encoder = jpeg_encoder::Encoder::new(&mut progressive, 90);
+    encoder.set_progressive(true);
+    encoder.encode(picture(67, 45, 7).as_raw(), 67, 45, jpeg_encoder::ColorType::Rgb).expect("encodes");
+    let first = scans(&progressive)[0].1;
+    says(&[&progressive[..first], &[0xff, 0xd9]].concat(), "a progressive JPEG that ends in its first scan");
+    // A size that is too large is refused before anything else is looked at.
+    let error = decode_at_most(&restarts, 67 * 45 - 1, "f").map(|_| ()).expect_err("too large");
+    assert!(matches!(error, DataError::TooManyPixels { .. }), "{error}");
 }
 
 #[test]

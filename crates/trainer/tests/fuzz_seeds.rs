@@ -24,10 +24,12 @@ use wgrad_trainer::{Checkpoint, Weights};
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 12] = [
+const TARGETS: [(&str, Target); 14] = [
     ("idx", targets::idx),
     ("cifar", targets::cifar),
     ("list", targets::list),
+    ("classes", targets::classes),
+    ("model_card", targets::model_card),
     ("record", targets::record),
     ("safetensors", targets::safetensors),
     ("pth_zip", targets::pth_zip),
@@ -172,10 +174,19 @@ fn write_the_seeds() {
     let images = idx(&[2, 2, 3], &[9; 12]);
     let labels = idx(&[3], &[1, 2, 3]);
     let record = br#"{"epoch":1,"step":7,"loss":null,"accuracy":0.5,"lr":0.1,"images_per_s":9.0,"data_wait_share":0.0,"device_bytes":1}"#;
-    let seeds: [(&str, Vec<Vec<u8>>); 12] = [
+    let words = b"n01440764 tench, Tinca tinca\nn02102040 English springer\n";
+    let card = br#"{"channels":3,"height":64,"width":96,"mean":[0.1,0.2,0.3],"std":[0.2,0.2,1.0],"order":"bgr","view":{"crop":{"shorter":0,"place":"centre","mirror":false}}}
+["ant","bee"]
+resnet18"#;
+    let seeds: [(&str, Vec<Vec<u8>>); 14] = [
         ("idx", vec![gz(&images), gz(&labels), images, labels]),
         ("cifar", vec![vec![3; 3073], vec![3; 3074]]),
         ("list", vec![b"\xef\xbb\xbfa b/c.jpg 1\r\n\r\nd.png\t0\n".to_vec(), b"x\xff.jpg dog\ny.jpg ant\n".to_vec()]),
+        (
+            "classes",
+            vec![words.to_vec(), b"0\tn1\tdog\n7\tn2\tcat\n".to_vec(), b"\xef\xbb\xbfdog\r\ncat\r\n\r\n".to_vec()],
+        ),
+        ("model_card", vec![card.to_vec()]),
         ("record", vec![record_file()]),
         ("safetensors", vec![safetensors, header]),
         (

@@ -110,14 +110,16 @@ pub(super) const NO_ENVIRONMENT: Rule = Rule {
 };
 
 /// The parsers, which get bytes.
-const PARSERS_PATHS: [&str; 8] = [
+const PARSERS_PATHS: [&str; 10] = [
     "crates/trainer/src/data/cifar.rs",
+    "crates/trainer/src/data/classes.rs",
     "crates/trainer/src/data/idx.rs",
     "crates/trainer/src/data/decode.rs",
     "crates/trainer/src/data/jpeg.rs",
     "crates/trainer/src/data/list.rs",
     "crates/trainer/src/data/record/parse.rs",
     "crates/trainer/src/checkpoint/parse.rs",
+    "crates/trainer/src/model_card.rs",
     "crates/tensor/src/tune/table.rs",
 ];
 

@@ -12,6 +12,7 @@
 //! | EXIF orientation (JPEG, PNG, WebP) | turned upright |
 //! | animation | its first frame |
 //! | colour profile | ignored |
+//! | progressive JPEG of one scan | refused: no more than one that was cut there |
 //!
 //! A JPEG that ends early is an error even where a decoder would fill the rest with grey; so is one whose end marker comes too
 //! early.
@@ -75,21 +76,23 @@ fn within(size: (u64, u64), limit: u64, origin: &str) -> Result<(), DataError> {
 }
 
 fn decode_jpeg(bytes: &[u8], max_pixels: u64, origin: &str) -> Result<Picture, DataError> {
-    let sealed = jpeg::sealed(bytes);
-    let seen = sealed.as_deref().unwrap_or(bytes);
     // Strict: otherwise what is missing or unreadable becomes grey pixels without a word.
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(1 << 16)
         .set_max_height(1 << 16)
         .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(seen), options);
-    decoder.decode_headers().map_err(|error| broken(origin, format!("a broken JPEG ({error})")))?;
-    let (width, height) = decoder.dimensions().ok_or_else(|| broken(origin, "a JPEG without a size"))?;
-    within((width as u64, height as u64), max_pixels, origin)?;
-    if let Err(missing) = &sealed {
-        return Err(broken(origin, missing));
-    }
+    let headers = |bytes| {
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        decoder.decode_headers().map_err(|error| broken(origin, format!("a broken JPEG ({error})")))?;
+        let (width, height) = decoder.dimensions().ok_or_else(|| broken(origin, "a JPEG without a size"))?;
+        within((width as u64, height as u64), max_pixels, origin)?;
+        Ok((decoder, width, height))
+    };
+    // The size goes first: sealing costs memory, too.
+    headers(bytes)?;
+    let sealed = jpeg::sealed(bytes).map_err(|missing| broken(origin, missing))?;
+    let (mut decoder, width, height) = headers(&sealed)?;
     let pixels = decoder.decode().map_err(|error| broken(origin, format!("a broken JPEG ({error})")))?;
     if decoder.output_colorspace() != Some(ColorSpace::RGB) || pixels.len() != 3 * width * height {
         return Err(broken(origin, "a JPEG whose colours are not known"));

@@ -105,21 +105,32 @@ pub enum Half {
     Val,
 }
 
-/// One half of the data set in `folder`, before any image is read; of a folder that has no such half in it, all of it.
+/// One half of the data set in `folder`, before any image is read; of a folder with neither half in it, all of it.
 ///
 /// # Errors
-/// As [`scan`].
+/// As [`scan`]; a folder with the other half alone; a training list that fails [`List::check_training`].
 pub fn half(folder: &Path, half: Half) -> Result<Scan, DataError> {
-    let names: &[&str] = match half {
-        Half::Train => &["train"],
-        Half::Val => &["val", "valid", "validation", "test"],
+    let (train, test): (&[&str], &[&str]) = (&["train"], &["val", "valid", "validation", "test"]);
+    let (names, others, wanted) = match half {
+        Half::Train => (train, test, "a folder train or a list train.txt beside the other half"),
+        Half::Val => (test, train, "a folder val (valid, validation, test) or such a list beside the training half"),
     };
-    let there =
-        |ending: &str| names.iter().map(|name| folder.join(format!("{name}{ending}"))).find(|path| path.exists());
-    match (there(""), there(".txt")) {
-        (Some(path), _) => scan(&path),
-        (None, Some(path)) => scan_list(&path, folder),
-        (None, None) => scan(folder),
+    let there = |names: &[&str], ending: &str| {
+        names.iter().map(|name| folder.join(format!("{name}{ending}"))).find(|path| path.exists())
+    };
+    if let Some(path) = there(names, "") {
+        return scan(&path);
+    }
+    if let Some(path) = there(names, ".txt") {
+        return scan_any_list(&path, folder, half == Half::Train);
+    }
+    match there(others, "").or(there(others, ".txt")) {
+        None => scan(folder),
+        Some(other) => Err(DataError::Layout {
+            origin: folder.display().to_string(),
+            wanted,
+            got: format!("{} alone", escaped(other.file_name().unwrap_or_default())),
+        }),
     }
 }
 
@@ -129,7 +140,7 @@ pub fn half(folder: &Path, half: Half) -> Result<Scan, DataError> {
 /// # Errors
 /// A folder that cannot be read; no image at all.
 pub fn unlabelled(paths: &[PathBuf], size: usize) -> Result<Dataset, DataError> {
-    let mut files = Vec::new();
+    let (mut files, mut skipped) = (Vec::new(), Vec::new());
     for path in paths {
         if !path.is_dir() {
             files.push(path.clone());
@@ -141,13 +152,15 @@ pub fn unlabelled(paths: &[PathBuf], size: usize) -> Result<Dataset, DataError> 
         walk.images(&real, Path::new(""), 0, &mut found)?;
         found.sort_unstable_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
         files.extend(found.into_iter().map(|file| path.join(file)));
+        let folder = escaped(path.join("").as_os_str());
+        skipped.extend(walk.skipped.iter().map(|line| format!("{folder}{line}")));
     }
     if files.is_empty() {
         let origin = paths.first().map_or_else(|| "images".to_owned(), |path| escaped(path.as_os_str()));
         return Err(DataError::Empty { origin, what: "image" });
     }
     let labels = vec![0; files.len()];
-    let scan = Scan { files, labels, class_names: vec!["unknown".to_owned()], ..Scan::default() };
+    let scan = Scan { files, labels, class_names: vec!["unknown".to_owned()], skipped, ..Scan::default() };
     Ok(scan.dataset(size))
 }
 
@@ -186,7 +199,7 @@ pub fn scan_list(path: &Path, root: &Path) -> Result<Scan, DataError> {
 }
 
 /// [`scan_list`], of which a list to learn from must also pass [`List::check_training`].
-fn scan_any_list(path: &Path, root: &Path, training: bool) -> Result<Scan, DataError> {
+pub(super) fn scan_any_list(path: &Path, root: &Path, training: bool) -> Result<Scan, DataError> {
     let bytes = read_regular(path, list::MAX_BYTES as u64)?;
     let origin = path.display().to_string();
     let list = list::parse(&bytes, &origin)?;

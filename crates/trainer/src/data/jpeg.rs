@@ -1,9 +1,13 @@
 //! Whether a JPEG has all that its header promises.
 //!
-//! Decoders fill what is missing with grey, and strict ones too where an end marker stands in the place of the rest. So the bytes
+//! Decoders fill what is missing with grey, and strict ones too where a marker stands in the place of the rest. So the bytes
 //! are prepared before they are decoded: what can be counted is counted (parts between restart markers, colours, bits of a
-//! refining scan), and the data of the last scan are followed by a code that no Huffman table has. A decoder that wants more
-//! units than there are runs into it and fails; one that has all of them never reads it. That costs a copy of the file.
+//! refining scan), and the data of the last scan, and of each of its parts, are followed by a code that no Huffman table has. A
+//! decoder that wants more units than there are runs into it and fails; one that has all of them never reads it. That costs a
+//! copy of the file. Between scans it is not put: there the decoder looks for a marker and nothing else.
+//!
+//! A progressive JPEG of one scan is refused, although the standard allows it: it has the mean of each block and nothing else,
+//! and cannot be told from one that was cut after its first scan.
 //!
 //! Not found: a short scan before the last one of a baseline JPEG with a scan for each colour, and refining bits that are
 //! missing within a run of blocks that end early.
@@ -47,13 +51,16 @@ struct Scan {
     restarts: Vec<usize>,
 }
 
-/// The bytes of a JPEG up to its end marker, prepared so that decoding them fails where units are missing.
+/// The bytes of a JPEG up to its end marker, prepared so that decoding them fails where units are missing. Its size must have
+/// been compared with the limits: restart markers are kept, one for each unit at most.
 ///
 /// # Errors
-/// What is missing: the end marker, or what can be counted.
+/// What is missing: the end marker, or what can be counted. More restart markers than units.
 pub(super) fn sealed(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let cut = || format!("a truncated JPEG of {} bytes", bytes.len());
-    let (mut frame, mut scan, mut scans, mut interval) = (None, None::<Scan>, 0, 0);
+    let (mut frame, mut scan, mut scans, mut interval) = (None::<Frame>, None::<Scan>, 0, 0);
+    // Where the parts of the last scan end.
+    let mut seals = Vec::new();
     let mut at = 2;
     loop {
         // To the next marker: 0xff and neither a stuffed zero nor fill.
@@ -65,28 +72,38 @@ pub(super) fn sealed(bytes: &[u8]) -> Result<Vec<u8>, String> {
             0xff => {}
             _ if RESTART.contains(&marker) => {
                 if let Some(scan) = &mut scan {
-                    scan.restarts.push(at - 1);
+                    scan.restart(at - 1)?;
                 }
                 at += 1;
             }
-            END => {
-                whole(frame.as_ref(), scan.as_ref(), scans, at - 1)?;
-                return Ok(with_no_code(&bytes[..=at], scan.map_or(Vec::new(), |scan| scan.restarts), scans > 0));
-            }
             _ => {
+                // Whatever the segment is, the data of the scan before it have ended.
+                if let Some(scan) = scan.take() {
+                    scan.check(at - 1)?;
+                    seals = scan.restarts;
+                    seals.push(at - 1);
+                }
+                if marker == END {
+                    whole(frame.as_ref(), scans)?;
+                    return Ok(with_no_code(&bytes[..=at], &seals));
+                }
                 let length = bytes.get(at + 1..at + 3).ok_or_else(cut)?;
                 let end = at + 1 + usize::from(u16::from_be_bytes([length[0], length[1]])).max(2);
                 // A segment has an end marker of its own where it holds a thumbnail: it is stepped over as a whole.
                 let body = bytes.get(at + 3..end).ok_or_else(cut)?;
-                if let Some(scan) = &scan {
-                    scan.check(at - 1)?;
-                }
                 match (marker, body) {
                     (0xc0..=0xc2, _) => frame = Frame::parse(body, marker == 0xc2),
                     (0xdd, [high, low, ..]) => interval = u64::from(u16::from_be_bytes([*high, *low])),
                     (0xda, _) => {
                         scans += 1;
-                        scan = frame.as_mut().and_then(|frame| frame.scan(body, interval, end));
+                        // What is no frame is the decoder's to name.
+                        if let Some(frame) = &mut frame {
+                            if !frame.progressive && frame.components.iter().all(|component| component.seen) {
+                                return Err("a JPEG with one more scan after all of its colours".to_owned());
+                            }
+                            let found = frame.scan(body, interval, end);
+                            scan = Some(found.ok_or("a JPEG with a scan of colours that its frame does not have")?);
+                        }
                     }
                     _ => {}
                 }
@@ -96,11 +113,9 @@ pub(super) fn sealed(bytes: &[u8]) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Whether all that can be counted is there where the end marker stands.
-fn whole(frame: Option<&Frame>, scan: Option<&Scan>, scans: u32, end: usize) -> Result<(), String> {
-    // What is no frame or scan is the decoder's to name.
-    let (Some(frame), Some(scan)) = (frame, scan) else { return Ok(()) };
-    scan.check(end)?;
+/// Whether all scans that can be counted are there where the end marker stands.
+fn whole(frame: Option<&Frame>, scans: u32) -> Result<(), String> {
+    let Some(frame) = frame else { return Ok(()) };
     if frame.progressive && scans == 1 {
         return Err("a progressive JPEG that ends in its first scan".to_owned());
     }
@@ -110,17 +125,14 @@ fn whole(frame: Option<&Frame>, scan: Option<&Scan>, scans: u32, end: usize) -> 
     }
 }
 
-/// `bytes`, which end in the end marker, with [`NO_CODE`] before that and before each of `markers`.
-fn with_no_code(bytes: &[u8], markers: Vec<usize>, is_scan: bool) -> Vec<u8> {
-    if !is_scan {
-        return bytes.to_vec();
-    }
-    let mut sealed = Vec::with_capacity(bytes.len() + (markers.len() + 1) * NO_CODE.len());
+/// `bytes` with [`NO_CODE`] at each of `seals`, which ascend.
+fn with_no_code(bytes: &[u8], seals: &[usize]) -> Vec<u8> {
+    let mut sealed = Vec::with_capacity(bytes.len() + seals.len() * NO_CODE.len());
     let mut from = 0;
-    for marker in markers.into_iter().chain([bytes.len() - 2]) {
-        sealed.extend_from_slice(&bytes[from..marker]);
+    for &seal in seals {
+        sealed.extend_from_slice(&bytes[from..seal]);
         sealed.extend_from_slice(NO_CODE);
-        from = marker;
+        from = seal;
     }
     sealed.extend_from_slice(&bytes[from..]);
     sealed
@@ -150,8 +162,8 @@ impl Frame {
         let (mut blocks, mut alone) = (0, (1, 1));
         for name in named.chunks_exact(2) {
             let component = self.components.iter_mut().find(|component| component.id == name[0])?;
-            // The first coefficient makes the colour; its refinements come later.
-            component.seen |= *first == 0 && bits >> 4 == 0;
+            // The first coefficient makes the colour; its refinements come later. Only progressive scans tell them apart.
+            component.seen |= !self.progressive || (*first == 0 && bits >> 4 == 0);
             blocks += component.across * component.down;
             alone = (component.across, component.down);
         }
@@ -167,6 +179,15 @@ impl Frame {
 }
 
 impl Scan {
+    /// Takes note of a restart marker at `at`.
+    fn restart(&mut self, at: usize) -> Result<(), String> {
+        if self.restarts.len() as u64 >= self.units {
+            return Err(format!("a JPEG with more restart markers than its {} units", self.units));
+        }
+        self.restarts.push(at);
+        Ok(())
+    }
+
     /// Whether the scan, whose data end at `end`, can have all of its units.
     fn check(&self, end: usize) -> Result<(), String> {
         let parts = if self.interval == 0 { 1 } else { self.units.div_ceil(self.interval) };

@@ -11,8 +11,8 @@ use super::DataError;
 pub const MAX_BYTES: usize = 1 << 30;
 /// The most classes of a data set.
 pub const MAX_CLASSES: u32 = 1 << 20;
-/// The most classes that numbers may stand for: each below the largest has a name, whether an image has it or not, and a short
-/// list shall not ask for much memory.
+/// The most classes that numbers may stand for in a list of fewer lines: each below the largest has a name, whether an image has
+/// it or not, and a short list shall not ask for much memory. In a longer one they may be as many as its lines.
 pub const MAX_NUMBERED: u32 = 1 << 15;
 const MAX_PATH_BYTES: usize = 4096;
 
@@ -62,8 +62,9 @@ impl List {
 /// Reads a list; `origin` names the bytes in messages.
 ///
 /// # Errors
-/// A line without a path or a class, a class that is not UTF-8, a number of 2^15 or more, a path of more than 4096 bytes or
-/// with a zero byte, no line at all, more than [`MAX_BYTES`].
+/// A line without a path or a class, a class that is not UTF-8, a number that is neither below
+/// [`MAX_NUMBERED`] nor below the number of lines, one of [`MAX_CLASSES`] or more, a path of more than 4096 bytes or with a zero
+/// byte, no line at all, more than [`MAX_BYTES`].
 pub fn parse(bytes: &[u8], origin: &str) -> Result<List, DataError> {
     if bytes.len() > MAX_BYTES {
         let (limit, got) = (MAX_BYTES as u64, bytes.len() as u64);
@@ -106,11 +107,12 @@ pub fn parse(bytes: &[u8], origin: &str) -> Result<List, DataError> {
 fn named(classes: &[&str], origin: &str) -> Result<(Vec<u32>, Vec<String>), DataError> {
     let digits = |class: &&str| class.bytes().all(|b| b.is_ascii_digit());
     if classes.iter().all(digits) {
+        let limit = u32::try_from(classes.len()).unwrap_or(u32::MAX).clamp(MAX_NUMBERED, MAX_CLASSES);
         let mut labels = Vec::with_capacity(classes.len());
         for (record, class) in classes.iter().enumerate() {
             let value = class.parse().unwrap_or(u32::MAX);
-            if value >= MAX_NUMBERED {
-                return Err(DataError::WrongLabel { origin: origin.to_owned(), record, value, limit: MAX_NUMBERED });
+            if value >= limit {
+                return Err(DataError::WrongLabel { origin: origin.to_owned(), record, value, limit });
             }
             labels.push(value);
         }
@@ -137,6 +139,8 @@ mod tests {
         let list = parse(b"x\xff.jpg dog\ny.jpg ant\nz.jpg dog", "f").expect("good");
         assert_eq!((list.labels, list.class_names), (vec![1, 0, 1], vec!["ant".to_owned(), "dog".to_owned()]));
         assert_eq!(list.paths[0], b"x\xff.jpg");
+        let long = format!("{}b.jpg 32768\n", "a.jpg 0\n".repeat(MAX_NUMBERED as usize));
+        assert_eq!(parse(long.as_bytes(), "f").expect("as many lines").class_names.len(), 32769);
     }
 
     #[test]
@@ -150,6 +154,8 @@ mod tests {
         says(b"\n\n", "at least one line");
         says(b"a.jpg 4294967295\n", "record 0 has label 4294967295");
         says(b"a.jpg 444444\n", "record 0 has label 444444, wanted one below 32768");
+        let long = "a.jpg 0\n".repeat(MAX_NUMBERED as usize);
+        says(format!("{long}b.jpg 32769\n").as_bytes(), "has label 32769, wanted one below 32769");
         says(b"a\0b 1\n", "none of them 0");
         says(&[vec![b'a'; 5000], b" 1".to_vec()].concat(), "4096");
     }

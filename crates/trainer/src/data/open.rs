@@ -65,7 +65,7 @@ pub fn images(path: &Path, size: usize) -> Result<Splits, DataError> {
 /// of files come to `size` by `size` pixels, those of CIFAR have their own.
 ///
 /// # Errors
-/// As the opener of that kind.
+/// As the opener of that kind; a list to learn from that lacks a class or has an image twice.
 pub fn labelled(path: &Path, size: usize, half: Half) -> Result<Dataset, DataError> {
     let of = |splits: Splits| match half {
         Half::Train => splits.train,
@@ -83,7 +83,7 @@ pub fn labelled(path: &Path, size: usize, half: Half) -> Result<Dataset, DataErr
     }
     if path.extension().is_some_and(|ending| ending == "txt" || ending == "tsv") {
         let beside = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-        return Ok(folder::scan_list(path, beside)?.dataset(size));
+        return Ok(folder::scan_any_list(path, beside, half == Half::Train)?.dataset(size));
     }
     match path.exists() {
         true => record::open(path, size, record::Access::default()),

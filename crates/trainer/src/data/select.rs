@@ -34,6 +34,17 @@ impl ImageStore for Selection {
     fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>, DataError> {
         self.store.encoded(self.index(i)?)
     }
+
+    fn fingerprint(&self) -> Option<u32> {
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(&self.store.fingerprint()?.to_le_bytes());
+        self.indices.iter().for_each(|index| sum.update(&index.to_le_bytes()));
+        Some(sum.finalize())
+    }
+
+    fn passed_over(&self) -> &[String] {
+        self.store.passed_over()
+    }
 }
 
 impl Dataset {
@@ -62,8 +73,11 @@ impl Dataset {
 mod tests {
     use super::*;
 
-    #[derive(Debug)]
-    struct Numbers;
+    #[derive(Debug, Default)]
+    struct Numbers {
+        sum: Option<u32>,
+        passed_over: Vec<String>,
+    }
 
     impl ImageStore for Numbers {
         fn count(&self) -> usize {
@@ -80,6 +94,14 @@ mod tests {
 
         fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>, DataError> {
             Ok(Some(vec![i as u8]))
+        }
+
+        fn fingerprint(&self) -> Option<u32> {
+            self.sum
+        }
+
+        fn passed_over(&self) -> &[String] {
+            &self.passed_over
         }
     }
 
@@ -105,7 +127,7 @@ mod tests {
             (some.images.in_memory(), some.labels.as_slice()),
             (&[0, 0, 0, 2, 2, 2, 4, 4, 4][..], &[0, 1, 2][..])
         );
-        let stored = five(Pixels::Stored(Arc::new(Numbers))).every(3);
+        let stored = five(Pixels::Stored(Arc::new(Numbers::default()))).every(3);
         assert_eq!(stored.labels, [0, 1]);
         stored.check().expect("fits");
         let Pixels::Stored(store) = &stored.images else { panic!("in files") };
@@ -117,5 +139,21 @@ mod tests {
             assert_eq!(five(all.clone().into()).every(n).len(), 5);
         }
         assert_eq!(five(all.into()).every(100).len(), 1);
+    }
+
+    #[test]
+    fn other_images_and_others_of_the_same_are_told_apart() {
+        let stored = |sum| Numbers { sum, passed_over: vec!["x: no image".to_owned()] };
+        let print = |sum, n| {
+            let some = five(Pixels::Stored(Arc::new(stored(sum)))).every(n);
+            assert_eq!(some.passed_over(), ["x: no image"]);
+            let Pixels::Stored(store) = some.images else { panic!("in files") };
+            store.fingerprint()
+        };
+        assert_eq!(print(Some(7), 2), print(Some(7), 2));
+        let different = [print(Some(7), 1), print(Some(7), 2), print(Some(7), 3), print(Some(8), 2), print(None, 2)];
+        for (i, a) in different.iter().enumerate() {
+            assert!(different[..i].iter().all(|b| a != b), "{different:?}");
+        }
     }
 }
