@@ -16,7 +16,9 @@
 //! let images = classifier.prepare(folder::unlabelled(&["photos".into()], 0)?)?;
 //! let (views, names) = ([classifier.card().preprocessing.view], classifier.card().class_names.clone());
 //! classifier.classify(&Arc::new(images), &views, &LoaderOptions::eval(16), |image, probabilities| match probabilities {
-//!     Ok(probabilities) => top(probabilities, 5).iter().for_each(|&(class, share)| println!("{image}: {} {share}", names[class])),
+//!     Ok(probabilities) => {
+//!         top(probabilities, 5).iter().for_each(|&(class, share)| println!("{image}: {} {share}", names[class]));
+//!     }
 //!     Err(error) => println!("{image}: {error}"),
 //! })?;
 //! # Ok(())
