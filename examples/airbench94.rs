@@ -5,12 +5,17 @@
 #[path = "common/args.rs"]
 mod args;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use wgrad::layers::models::AirbenchNet;
 use wgrad::prelude::*;
 use wgrad::trainer::{Airbench94, evaluate_mirror_translate};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    args::finish(run())
+}
+
+fn run() -> anyhow::Result<()> {
     let args = args::parse(&[("epochs", "10"), ("batch_size", "1024"), ("lr", "1.5")]);
     let splits = data::open::cifar10(&args.data_folder("cifar10"))?;
     let test = Arc::new(splits.test.clone());

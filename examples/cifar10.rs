@@ -4,9 +4,14 @@
 #[path = "common/args.rs"]
 mod args;
 
+use std::process::ExitCode;
 use wgrad::prelude::*;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    args::finish(run())
+}
+
+fn run() -> anyhow::Result<()> {
     let args = args::parse(&[("model", "resnet20"), ("epochs", "10"), ("batch_size", "64"), ("lr", "0.1")]);
     let model = args.network(3, 10)?;
     let trainer = Trainer::new(model, data::open::cifar10(&args.data_folder("cifar10"))?)

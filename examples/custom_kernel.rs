@@ -9,6 +9,7 @@
 mod args;
 
 use clap::Parser;
+use std::process::ExitCode;
 use wgrad::prelude::*;
 use wgrad::tensor::ops::{Backward, Lower, OpDef, View, ViewMut};
 use wgrad::tensor::reference::{self, Tensors};
@@ -71,7 +72,11 @@ impl OpDef for SquaredRelu {
     }
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    args::finish(run())
+}
+
+fn run() -> anyhow::Result<()> {
     let device = args::DeviceArgs::parse().open()?;
 
     // y = squared_relu(x w), loss = sum(y * c): a graph with the new operation in its middle.

@@ -8,6 +8,7 @@
 #[path = "common/args.rs"]
 mod args;
 
+use std::process::ExitCode;
 use wgrad::layers::{BatchNorm2d, Conv2d, GlobalAvgPool, Linear, MaxPool2d};
 use wgrad::prelude::*;
 
@@ -37,7 +38,11 @@ impl Layer for GatedConv {
     }
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    args::finish(run())
+}
+
+fn run() -> anyhow::Result<()> {
     let args = args::parse(&[("epochs", "3"), ("batch_size", "64"), ("lr", "0.1")]);
     let model = (
         (GatedConv::new(1, 16), BatchNorm2d::new(16), MaxPool2d::new(2)),

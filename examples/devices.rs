@@ -6,9 +6,14 @@
 mod args;
 
 use args::say;
+use std::process::ExitCode;
 use wgrad::tensor::error::mib;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    args::finish(run())
+}
+
+fn run() -> anyhow::Result<()> {
     let adapters = wgrad::tensor::adapters();
     for info in &adapters {
         let kind = if info.is_software { "software" } else { info.kind.as_str() };
@@ -24,10 +29,8 @@ fn main() -> anyhow::Result<()> {
         ));
     }
     if adapters.is_empty() {
-        anyhow::bail!(
-            "no adapter found. Install a GPU driver with Vulkan; without a GPU the software driver \
-             (Debian/Ubuntu: apt-get install mesa-vulkan-drivers libvulkan1)"
-        );
+        // It says what to install.
+        wgrad::tensor::Device::open(&wgrad::tensor::DeviceOptions::default())?;
     }
     Ok(())
 }

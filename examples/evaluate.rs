@@ -9,7 +9,7 @@ mod model_args;
 
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use model_args::{ModelArgs, fail, note, say, welcome};
+use model_args::{ModelArgs, finish, note, say, welcome};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ fn half(name: String) -> Half {
 }
 
 fn main() -> ExitCode {
-    run(&Args::parse()).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+    finish(run(&Args::parse()))
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {

@@ -12,6 +12,7 @@ mod transfer;
 
 use clap::Parser;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use wgrad::trainer::features::ExtractOptions;
 
 /// Keeps the features of all images of a folder in record files.
@@ -39,7 +40,11 @@ struct Args {
     out: PathBuf,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    args::finish(run())
+}
+
+fn run() -> anyhow::Result<()> {
     let args = Args::parse();
     let transfer = args.transfer.open()?;
     let model = transfer.network()?;

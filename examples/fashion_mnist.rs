@@ -4,9 +4,14 @@
 #[path = "common/args.rs"]
 mod args;
 
+use std::process::ExitCode;
 use wgrad::prelude::*;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    args::finish(run())
+}
+
+fn run() -> anyhow::Result<()> {
     let args = args::parse(&[("model", "resnet8"), ("epochs", "8"), ("batch_size", "64"), ("lr", "0.1")]);
     let splits = match &args.data {
         Some(folder) => data::open::fashion_mnist(folder)?,

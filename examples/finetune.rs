@@ -15,6 +15,7 @@ use anyhow::Context;
 use args::say;
 use clap::{Parser, ValueEnum};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 use transfer::{Transfer, VIEW, cache, tap};
@@ -85,21 +86,36 @@ fn body(text: &str) -> Result<BodyRates, String> {
     })
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    args::finish(run())
+}
+
+fn run() -> anyhow::Result<()> {
     let started = Instant::now();
     let args = Args::parse();
     let transfer = args.transfer.open()?;
     let device = args.transfer.device.open()?;
     let output = args.out.clone().map_or(Output::default(), Output::Folder);
     let name = format!("{}-{}", transfer.splits.train.name, transfer.model);
-    // What cannot be trained leaves no folder behind.
-    stage(&args, &transfer, &device, args.body, args.lr)?.check()?;
+    let trainer = stage(&args, &transfer, &device, args.body, args.lr)?;
+    trainer.check()?;
+    if !args.features && args.stages == Stages::One {
+        // The run makes its folder itself, once nothing can be refused any more.
+        let trained = pretrained(trainer.output(output).started(started), &transfer, &args).run()?;
+        say(trained.report.result_line());
+        return Ok(());
+    }
     let folder = output.create(&name)?.context("a folder")?;
-    match (args.features, args.stages) {
-        (true, Stages::One) => say(linear(&args, &transfer, &device, &folder)?),
-        _ => say(train(&args, &transfer, &device, &folder, started)?.report.result_line()),
+    match args.stages {
+        Stages::One => say(linear(&args, &transfer, &device, &folder)?),
+        Stages::Two => say(two_stages(&args, &transfer, &device, &folder, started)?.report.result_line()),
     }
     Ok(())
+}
+
+/// With the weights that were given, but for the head.
+fn pretrained(trainer: Trainer, transfer: &Transfer, args: &Args) -> Trainer {
+    trainer.pretrained(&args.transfer.weights, transfer.loading.clone()).replace_head()
 }
 
 /// Training by gradient descent, with layers below the head at these rates; where results go is the caller's to say.
@@ -120,8 +136,8 @@ fn stage(args: &Args, transfer: &Transfer, device: &Device, body: BodyRates, lr:
     Ok(args.freeze.iter().fold(trainer, |trainer, pattern| trainer.freeze(pattern)))
 }
 
-/// Trains by gradient descent; with two stages the first one's results are in `head`, the second one's in `all`.
-fn train(
+/// Trains the head alone, then all; the first stage's results are in `head`, the second one's in `all`.
+fn two_stages(
     args: &Args,
     transfer: &Transfer,
     device: &Device,
@@ -131,17 +147,12 @@ fn train(
     let stage = |body: BodyRates, lr: f64, folder: &Path| -> anyhow::Result<Trainer> {
         Ok(stage(args, transfer, device, body, lr)?.out(folder).started(started))
     };
-    let pretrained =
-        |trainer: Trainer| trainer.pretrained(&args.transfer.weights, transfer.loading.clone()).replace_head();
-    if args.stages == Stages::One {
-        return Ok(pretrained(stage(args.body, args.lr, folder)?).run()?);
-    }
     let head = folder.join("head");
     if args.features {
         std::fs::create_dir(&head)?;
         say(linear(args, transfer, device, &head)?);
     } else {
-        pretrained(stage(BodyRates::Frozen, args.lr, &head)?).run()?;
+        pretrained(stage(BodyRates::Frozen, args.lr, &head)?, transfer, args).run()?;
     }
     // The head is good by now: what was its rate would take it away again.
     let all = stage(args.body, args.lr * SECOND_STAGE, &folder.join("all"))?;

@@ -10,10 +10,15 @@
 mod args;
 
 use anyhow::Context;
+use std::process::ExitCode;
 use wgrad::prelude::*;
 use wgrad::trainer::View;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    args::finish(run())
+}
+
+fn run() -> anyhow::Result<()> {
     let defaults = [("model", "resnet18"), ("epochs", "5"), ("batch_size", "64"), ("lr", "0.1"), ("size", "224")];
     let args = args::parse(&defaults);
     let path = args.data.as_deref().context(

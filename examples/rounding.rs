@@ -7,6 +7,7 @@ mod args;
 
 use args::{DeviceArgs, say};
 use clap::Parser;
+use std::process::ExitCode;
 use wgrad::layers::{Conv2d, Flatten, Linear, MaxPool2d, Relu};
 use wgrad::prelude::*;
 use wgrad::trainer::{Precision, Show};
@@ -46,7 +47,11 @@ fn network() -> impl Layer + Clone {
     )
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    args::finish(run())
+}
+
+fn run() -> anyhow::Result<()> {
     let args = Args::parse();
     let device = args.device.open()?;
     say("| numbers | test accuracy, % (mean) | least to most | against f32 | loss on the training set |");

@@ -8,12 +8,17 @@ mod args;
 
 use anyhow::Context;
 use std::collections::VecDeque;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 use wgrad::prelude::*;
 use wgrad::trainer::{ResultLine, checkpoint::Contents, checkpoint::Meta};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    args::finish(run())
+}
+
+fn run() -> anyhow::Result<()> {
     let args = args::parse(&[("model", "resnet8"), ("epochs", "2"), ("batch_size", "64"), ("lr", "0.1")]);
     let schedule = Schedule::one_cycle(args.lr, args.epochs.into())?;
     let splits = match &args.data {

@@ -8,7 +8,7 @@
 #[path = "device_args.rs"]
 mod device_args;
 
-pub(crate) use device_args::{DeviceArgs, say};
+pub(crate) use device_args::{DeviceArgs, finish, say};
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser};

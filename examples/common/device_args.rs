@@ -1,10 +1,12 @@
-//! What every example with arguments shares: which device to run on, and printing.
+//! What every example with arguments shares: which device to run on, printing, and how it ends.
 
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::fmt::Display;
 use std::io::Write;
+use std::process::ExitCode;
 use wgrad::tensor::{Device, DeviceOptions, Tier};
+use wgrad::trainer::Exit;
 
 /// Which device to run on.
 #[derive(Clone, Debug, Parser)]
@@ -33,4 +35,20 @@ impl DeviceArgs {
 /// Prints a line. A reader that has gone (`| head -1`) ends no training.
 pub(crate) fn say(line: impl Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints a line where standard output is for programs.
+pub(crate) fn note(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Tells what went wrong, if anything did, and ends with the code that [`Exit`] has for it.
+pub(crate) fn finish(result: anyhow::Result<()>) -> ExitCode {
+    result.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+}
+
+/// Tells what went wrong, and ends with the code that [`Exit`] has for it.
+pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
+    note(format_args!("error: {error:#}"));
+    Exit::of(error.as_ref()).into()
 }

@@ -7,20 +7,18 @@
 mod device_args;
 
 use device_args::DeviceArgs;
-pub(crate) use device_args::say;
+#[allow(unused_imports)]
+pub(crate) use device_args::{fail, finish, note, say};
 
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use std::fmt::Display;
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use wgrad::prelude::*;
 use wgrad::tensor::CompileOptions;
 use wgrad::trainer::data::classes;
 use wgrad::trainer::data::folder::read_regular;
 use wgrad::trainer::inference::Crops;
-use wgrad::trainer::{Classifier, InferenceError, LoaderError, Overrides, TrainError, View, Weights};
+use wgrad::trainer::{Classifier, Overrides, View, Weights};
 
 /// A file of weights and how it is used.
 #[derive(Clone, Debug, Parser)]
@@ -124,35 +122,4 @@ pub(crate) fn welcome(classifier: &Classifier, device: &Device) -> String {
         device.target().tier.name(),
         classifier.bytes() as f64 / f64::from(1 << 20),
     )
-}
-
-/// Prints a line where standard output is for programs.
-pub(crate) fn note(line: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// Tells what went wrong, and ends: 2 for arguments and data sets that make no sense, 3 for images that cannot be read, 4 for weights,
-/// 5 for the device.
-pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
-    note(format_args!("error: {error:#}"));
-    let train = |error: &TrainError| match error {
-        TrainError::Loader(LoaderError::BadImages { .. }) => 3,
-        TrainError::Tensor(_) => 5,
-        _ => 2,
-    };
-    let code = if let Some(error) = error.downcast_ref::<InferenceError>() {
-        match error {
-            InferenceError::Weights(_) | InferenceError::Card(_) => 4,
-            InferenceError::NotFinite { .. } | InferenceError::OtherNetwork { .. } => 4,
-            InferenceError::Train(error) => train(error),
-            _ => 2,
-        }
-    } else if error.is::<wgrad::trainer::WeightsError>() || error.is::<wgrad::trainer::CheckpointError>() {
-        4
-    } else if error.is::<wgrad::tensor::Error>() {
-        5
-    } else {
-        error.downcast_ref().map_or(2, train)
-    };
-    ExitCode::from(code)
 }

@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod data;
 mod error;
 mod eval_step;
+pub mod exit;
 pub mod features;
 pub mod inference;
 pub mod loader;
@@ -30,6 +31,7 @@ pub use augment::{Augment, Border, View};
 pub use checkpoint::{Checkpoint, CheckpointError, Meta};
 pub use data::{DataError, Dataset, Geometry, Pixels, Splits};
 pub use error::TrainError;
+pub use exit::Exit;
 pub use inference::{Classifier, InferenceError, Overrides};
 pub use loader::{
     Batch, Cursor, Custom, Epoch, Fault, LastBatch, Loader, LoaderError, LoaderOptions, Mix, NO_LABEL, OnBadImage,
