@@ -56,8 +56,11 @@ struct Args {
     #[arg(long, default_value = "16")]
     batch_size: usize,
     /// Largest learning rate of the head
-    #[arg(long, default_value = "0.01")]
+    #[arg(long, default_value = "0.003")]
     lr: f64,
+    /// Least part of an image's area that a training crop shows
+    #[arg(long, value_name = "SHARE", default_value = "0.6", value_parser = area)]
+    crop_area: f32,
     /// What the head's first weights, order and augmentation follow from
     #[arg(long, default_value = "1")]
     seed: u64,
@@ -73,7 +76,7 @@ enum Stages {
 }
 
 /// Learning rate of the second stage, as a part of the first one's.
-const SECOND_STAGE: f64 = 0.1;
+const SECOND_STAGE: f64 = 1.0 / 3.0;
 
 fn body(text: &str) -> Result<BodyRates, String> {
     Ok(match text {
@@ -84,6 +87,11 @@ fn body(text: &str) -> Result<BodyRates, String> {
             text.parse().map_err(|_| format!("wanted full, frozen, tiers or a number, got {text:?}"))?,
         ),
     })
+}
+
+fn area(text: &str) -> Result<f32, String> {
+    let share = text.parse().map_err(|_| format!("wanted a number, got {text:?}"))?;
+    if share > 0.0 && share <= 1.0 { Ok(share) } else { Err(format!("wanted more than 0 and at most 1, got {share}")) }
 }
 
 fn main() -> ExitCode {
@@ -128,7 +136,9 @@ fn stage(args: &Args, transfer: &Transfer, device: &Device, body: BodyRates, lr:
         .batch_size(args.batch_size)
         .schedule(Schedule::one_cycle(lr, args.epochs.into())?)
         .sgd(SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 1e-4, ..SgdConfig::default() })
-        .augment(Augment::none().view(View::RandomResized { area: [0.35, 1.0], ratio: [0.75, 4.0 / 3.0] }).flip())
+        .augment(
+            Augment::none().view(View::RandomResized { area: [args.crop_area, 1.0], ratio: [0.75, 4.0 / 3.0] }).flip(),
+        )
         .eval_view(VIEW)
         .body(body)
         .threads(args.transfer.threads)

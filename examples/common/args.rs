@@ -7,7 +7,10 @@
 
 #[path = "device_args.rs"]
 mod device_args;
+#[path = "signals.rs"]
+mod signals;
 
+use device_args::note;
 pub(crate) use device_args::{DeviceArgs, finish, say};
 
 use anyhow::Context;
@@ -16,7 +19,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use wgrad::layers::{Layer, models};
 use wgrad::tensor::CompileOptions;
-use wgrad::trainer::{Output, Precision, Trained, Trainer, TuningFile, tuning};
+use wgrad::trainer::{Output, Precision, Resume, Trained, Trainer, TuningFile, tuning};
 
 /// Trains a network and ends with one line `result {…}` for programs to read.
 #[derive(Clone, Debug, Parser)]
@@ -47,6 +50,9 @@ pub(crate) struct Args {
     /// Threads that prepare batches ahead; changes no result
     #[arg(long, default_value = "2")]
     pub(crate) threads: usize,
+    /// Leave crop, flips, translation and cutout to the device; changes no result, and refused where the augmentation has more
+    #[arg(long)]
+    pub(crate) device_augment: bool,
     /// Numbers to compute with: f32, mixed-f16, mixed-bf16, bf16-sr, … ; docs/precision.md lists them
     #[arg(long, default_value = "f32")]
     pub(crate) precision: Precision,
@@ -63,6 +69,21 @@ pub(crate) struct Args {
     /// New or empty folder for the results [default: a fresh one in runs/]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
+    /// Go on with the run in this folder, from its newest checkpoint; the other arguments must be those that it began with
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "weights"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// With --resume: take training images other than those that the run began with
+    #[arg(long, requires = "resume")]
+    force_data: bool,
+    /// Also save a checkpoint after every so many steps; training does not wait for it [default: at the end of each epoch]
+    #[arg(long, value_name = "STEPS")]
+    checkpoint_every: Option<u64>,
+    /// Checkpoints that are kept, the newest
+    #[arg(long, value_name = "N", default_value = "3")]
+    keep: usize,
+    /// End when so many epochs in a row bring no better test accuracy
+    #[arg(long, value_name = "EPOCHS")]
+    patience: Option<u32>,
     /// Time algorithms for at most so long before training, and keep what was found; with 0 the rules choose, or --tune-table
     #[arg(long, value_name = "SECONDS", default_value = "0")]
     tune: f64,
@@ -102,11 +123,26 @@ impl Args {
             .precision(self.precision)
             .compile_options(self.compile_options())
             .threads(self.threads)
+            .augment_on_device(self.device_augment)
             .seed(self.seed)
             .output(self.output())
             .tuning(self.tuning_file()?)
             .tune(self.tune_budget()?)
+            .keep(self.keep)
+            .stop(signals::stop())
             .started(self.started);
+        let trainer = match self.checkpoint_every {
+            Some(steps) => trainer.checkpoint_every(steps),
+            None => trainer,
+        };
+        let trainer = match self.patience {
+            Some(epochs) => trainer.patience(epochs),
+            None => trainer,
+        };
+        let trainer = match &self.resume {
+            Some(folder) => trainer.out(folder).resume(Resume { force_data: self.force_data }),
+            None => trainer,
+        };
         let trainer = match &self.weights {
             Some(path) => trainer.weights(path),
             None => trainer,

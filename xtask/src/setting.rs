@@ -39,6 +39,7 @@ impl Setting {
             std: [0.25; 3],
             label_smoothing: 0.0,
             soft_targets: false,
+            device_moves: false,
             sgd: SgdConfig { momentum: 0.9, weight_decay: 1e-4, ..SgdConfig::default() },
             update: Default::default(),
             logits: false,

@@ -24,7 +24,7 @@ pub use dtype::DType;
 pub use error::{DeviceError, Error, Result, ShapeError, ShapeErrors, UsageError};
 pub use graph::{Graph, Init, Mode, ParamDecl, ParamKind, Rows, Scope, Value};
 pub use ops::{Activation, Tier};
-pub use params::Params;
+pub use params::{Params, Snapshot, Snapshots};
 pub use passes::differentiate::{gradients, weights};
 pub use plan::{CompileOptions, Feed, Plan, Ticket};
 pub use precision::{Rounding, Storage, StoragePolicy};

@@ -5,6 +5,7 @@ use crate::data::DataError;
 use crate::loader::LoaderError;
 use crate::model_card::CardError;
 use crate::schedule::ScheduleError;
+use crate::train::StopReason;
 use crate::tuning::TuningError;
 use crate::weights::WeightsError;
 use std::io;
@@ -43,6 +44,46 @@ pub enum TrainError {
         path: PathBuf,
         /// What is there.
         found: String,
+    },
+    /// Another process trains in the folder.
+    #[error("{path}: wanted a run that no other process trains, got one that process {process} holds; wait for it, or stop it", path = .path.display())]
+    RunInUse {
+        /// The run's folder.
+        path: PathBuf,
+        /// Number of the process.
+        process: String,
+    },
+    /// There is no run to go on with.
+    #[error("{path}: wanted the folder of a run that was begun, with run.json in it: {source}; name that folder", path = .path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The run was begun with other settings. Nothing was changed.
+    #[error(
+        "{path}: the settings are not those that the run began with: {difference}; take those, or begin a new run from its weights",
+        path = .path.display()
+    )]
+    OtherSettings {
+        /// The file of its settings.
+        path: PathBuf,
+        /// What differs.
+        difference: String,
+    },
+    /// The run was asked to stop.
+    #[error(
+        "{reason} after {step} steps{saved}",
+        saved = .checkpoint.as_ref().map_or(String::new(), |path| format!("; {} holds them, resume goes on from there", path.display()))
+    )]
+    Stopped {
+        /// By whom.
+        reason: StopReason,
+        /// Steps done.
+        step: u64,
+        /// What was saved; none where the run keeps no files.
+        checkpoint: Option<PathBuf>,
     },
     /// A file or folder of the results cannot be written.
     #[error("{path}: cannot be written: {source}; check the path, its permissions and the free space", path = .path.display())]

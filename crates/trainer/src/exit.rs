@@ -6,6 +6,7 @@ use crate::error::TrainError;
 use crate::inference::InferenceError;
 use crate::loader::LoaderError;
 use crate::model_card::CardError;
+use crate::train::StopReason;
 use crate::tuning::TuningError;
 use crate::weights::WeightsError;
 use std::error::Error;
@@ -38,6 +39,8 @@ pub enum Exit {
     Peer,
     /// 8: results that cannot be written.
     Disk,
+    /// 75: a signal other than the user's stopped it, and what was learned is saved; starting it again goes on from there.
+    Terminated,
     /// 130: the user stopped it; what was learned is saved.
     Stopped,
 }
@@ -55,6 +58,7 @@ impl Exit {
             Exit::Diverged => 6,
             Exit::Peer => 7,
             Exit::Disk => 8,
+            Exit::Terminated => 75,
             Exit::Stopped => 130,
         }
     }
@@ -90,7 +94,10 @@ fn known(error: &(dyn Error + 'static)) -> Option<Exit> {
 fn train(error: &TrainError) -> Exit {
     match error {
         TrainError::Setting { .. } | TrainError::Classes { .. } | TrainError::FolderInUse { .. } => Exit::Usage,
-        TrainError::Schedule(_) => Exit::Usage,
+        TrainError::Schedule(_) | TrainError::RunInUse { .. } | TrainError::NoRun { .. } => Exit::Usage,
+        TrainError::OtherSettings { .. } => Exit::Checkpoint,
+        TrainError::Stopped { reason: StopReason::Interrupted, .. } => Exit::Stopped,
+        TrainError::Stopped { reason: StopReason::Terminated, .. } => Exit::Terminated,
         TrainError::Write { .. } => Exit::Disk,
         TrainError::Diverged { .. } => Exit::Diverged,
         TrainError::Tensor(error) => tensor(error),
@@ -118,7 +125,7 @@ fn inference(error: &InferenceError) -> Exit {
 fn loader(error: &LoaderError) -> Exit {
     match error {
         LoaderError::EmptyBatch | LoaderError::TooMany { .. } | LoaderError::NoBatch { .. } => Exit::Usage,
-        LoaderError::Setting { .. } | LoaderError::NoThread { .. } => Exit::Usage,
+        LoaderError::Setting { .. } | LoaderError::NotOnDevice { .. } | LoaderError::NoThread { .. } => Exit::Usage,
         LoaderError::Data(error) => data(error),
         LoaderError::BadImages { .. } | LoaderError::Panicked { .. } | LoaderError::Gone { .. } => Exit::Data,
     }

@@ -45,8 +45,8 @@ pub use precision::Precision;
 pub use schedule::{Schedule, ScheduleError};
 pub use step::{Decay, EvalResult, EvalStep, SgdConfig, StepOptions, StepResult, TrainStep};
 pub use train::{
-    Airbench94, BodyRates, Evaluation, Output, Report, Show, Trained, Trainer, evaluate, evaluate_mirror_translate,
-    evaluate_views,
+    Airbench94, BodyRates, Evaluation, FileWriter, Output, Report, Resume, Show, Stop, StopReason, Trained, Trainer,
+    evaluate, evaluate_mirror_translate, evaluate_views,
 };
 pub use tuning::{TuningError, TuningFile};
 pub use update::{GroupRule, Optimizer, UpdateConfig};

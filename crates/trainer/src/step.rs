@@ -5,7 +5,7 @@
 //! allocates nothing on the device. Both return a [`Ticket`] at once; reading a ticket waits for that step, so read the one
 //! two steps back to keep the device busy (the last three can be read).
 
-use crate::data::Dataset;
+use crate::data::{Dataset, Geometry, whole_steps};
 use crate::error::TrainError;
 use crate::loader::{Batch, NO_LABEL, soft_targets};
 use crate::lookahead::LookaheadPlan;
@@ -16,6 +16,7 @@ use wgrad_layers::{Layer, losses};
 use wgrad_tensor::graph::TensorId;
 use wgrad_tensor::ops::clip::CLIP_SKIPPED_STEPS;
 use wgrad_tensor::ops::loss_scale::SKIPPED_STEPS;
+use wgrad_tensor::ops::move_pixels::MOVE_WORDS;
 use wgrad_tensor::ops::optimizer::ParamGroup;
 use wgrad_tensor::passes::differentiate::gradients_seeded;
 use wgrad_tensor::passes::quantize::quantize;
@@ -47,6 +48,9 @@ pub struct StepOptions {
     /// Whether the training loss takes shares of the classes, which mixed images ([`Mix`](crate::Mix)) need. Label smoothing then
     /// goes into the targets, with the same loss.
     pub soft_targets: bool,
+    /// Whether a training step first moves the pixels as [`Batch::moves`] says
+    /// ([`LoaderOptions::device_moves`](crate::LoaderOptions::device_moves)). An [`EvalStep`] never does.
+    pub device_moves: bool,
     /// Momentum, and weight decay of all optimisers.
     pub sgd: SgdConfig,
     /// Which optimiser, frozen layers and rates of their own, clipping, averages.
@@ -72,6 +76,7 @@ impl StepOptions {
             std: dataset.std,
             label_smoothing: 0.0,
             soft_targets: false,
+            device_moves: false,
             sgd: SgdConfig::default(),
             update: UpdateConfig::default(),
             logits: false,
@@ -123,7 +128,8 @@ impl StepOptions {
         self.sgd.check()
     }
 
-    /// Traces `pixels -> decode_image -> model` and checks that logits come out. Returns logits and labels.
+    /// Traces `pixels -> decode_image -> model` and checks that logits come out; in training, pixels may be moved before. Returns
+    /// logits and labels.
     pub(crate) fn trace<'g>(
         &self,
         graph: &'g Graph,
@@ -132,6 +138,13 @@ impl StepOptions {
     ) -> (Value<'g>, Value<'g>, usize) {
         let pixels = graph.feed("pixels", TensorDesc::u32([self.batch_size, self.height, self.width]));
         let labels = graph.feed("labels", TensorDesc::u32([self.batch_size]));
+        let pixels = match mode == Mode::Train && self.device_moves {
+            true => {
+                let moves = graph.feed(MOVES_FEED, TensorDesc::u32([self.batch_size, MOVE_WORDS]));
+                pixels.move_pixels(moves, self.mean_pixel())
+            }
+            false => pixels,
+        };
         let images = pixels.decode_image(self.channels, self.mean, self.std);
         let logits = model.forward(&Scope::new(graph, mode), images);
         let shape = logits.shape();
@@ -143,6 +156,12 @@ impl StepOptions {
             return (graph.mistake("loss", message), labels, 0);
         }
         (logits, labels, shape.dim(1))
+    }
+
+    /// The colour that translation and cutout bring in, as the loader has it.
+    fn mean_pixel(&self) -> u32 {
+        let StepOptions { channels, height, width, .. } = *self;
+        Geometry { channels, height, width, mean_colour: whole_steps(self.mean) }.mean_pixel()
     }
 
     /// Compiles the update from gradients that a plan of `graph` adds up: a graph of its own over the same parameters.
@@ -217,6 +236,8 @@ pub struct StepResult {
 
 /// Feed with the shares of the classes, `[batch_size, classes]`.
 const TARGETS_FEED: &str = "targets";
+/// Feed with what is to be done with the pixels of each image, `[batch_size, 8]`.
+const MOVES_FEED: &str = "moves";
 /// Feed with the factors of the gradients so far and of this batch's.
 const ACCUMULATE_FEED: &str = "accumulate";
 
@@ -373,26 +394,33 @@ impl TrainStep {
 
     /// Runs one step on a batch as the loader packs it: pixels `[batch_size, height, width]` with channel `c` in byte `c`,
     /// labels `[batch_size]`. Returns before the device is done. Where an update takes several batches, the last of them brings it,
-    /// with the learning rate of that call.
+    /// with the learning rate of that call. Where the step was compiled with [`StepOptions::device_moves`], the pixels stay where
+    /// they are; [`TrainStep::run_batch`] moves them.
     ///
     /// # Errors
     /// A batch of another size, a label outside the classes, a learning rate that is negative or no number, a lost device.
     pub fn run(&mut self, images: &[u32], labels: &[u32], lr: f32) -> Result<Ticket, TrainError> {
         let targets = self.options.soft_targets.then(|| soft_targets(labels, &[], 1.0, self.classes));
-        self.launch(images, labels, targets, lr)
+        self.launch(images, labels, targets, &[], lr)
     }
 
     /// [`TrainStep::run`] on a batch of the loader, whose images may be mixed.
     ///
     /// # Errors
-    /// As [`TrainStep::run`]; mixed images where the step was compiled without [`StepOptions::soft_targets`].
+    /// As [`TrainStep::run`]; mixed images where the step was compiled without [`StepOptions::soft_targets`], moves left to the
+    /// device where it was compiled without [`StepOptions::device_moves`].
     pub fn run_batch(&mut self, batch: &Batch, lr: f32) -> Result<Ticket, TrainError> {
         let targets = self.options.soft_targets.then(|| batch.soft_targets(self.classes));
         if targets.is_none() && !batch.partner_labels.is_empty() {
             let wanted = "images that are not mixed, or a step with soft_targets";
             return Err(TrainError::setting("batch", wanted, "mixed images"));
         }
-        self.launch(&batch.images, &batch.labels, targets, lr)
+        let most = if self.options.device_moves { self.options.batch_size * MOVE_WORDS } else { 0 };
+        if ![0, most].contains(&batch.moves.len()) {
+            let wanted = "pixels that the host has moved, or a step of the same batch size with device_moves";
+            return Err(TrainError::setting("batch", wanted, format!("{} words of moves", batch.moves.len())));
+        }
+        self.launch(&batch.images, &batch.labels, targets, &batch.moves, lr)
     }
 
     fn launch(
@@ -400,6 +428,7 @@ impl TrainStep {
         images: &[u32],
         labels: &[u32],
         targets: Option<Vec<f32>>,
+        moves: &[u32],
         lr: f32,
     ) -> Result<Ticket, TrainError> {
         if !(lr.is_finite() && lr >= 0.0) {
@@ -421,6 +450,11 @@ impl TrainStep {
         let targets = targets.map(|targets| smoothed(targets, self.classes, self.options.label_smoothing));
         if let Some(targets) = &targets {
             feeds.push((TARGETS_FEED, Feed::F32(targets)));
+        }
+        // Eight zeros leave an image as it is.
+        let still = vec![0; if self.options.device_moves { self.options.batch_size * MOVE_WORDS } else { 0 }];
+        if self.options.device_moves {
+            feeds.push((MOVES_FEED, Feed::U32(if moves.is_empty() { &still } else { moves })));
         }
         match self.apply {
             Some(_) => feeds.push((ACCUMULATE_FEED, Feed::F32(&share))),
@@ -510,6 +544,7 @@ mod tests {
             std: [0.5; 3],
             label_smoothing: 0.0,
             soft_targets: false,
+            device_moves: false,
             sgd: SgdConfig::default(),
             update: UpdateConfig::default(),
             logits: false,

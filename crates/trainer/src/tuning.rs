@@ -80,6 +80,15 @@ impl TuningFile {
         self.add(&plan.tuned().table(plan.device()))
     }
 
+    /// Writes the table to a file of its own, where it holds anything.
+    pub(crate) fn save_copy(&self, path: &Path) -> Result<(), TuningError> {
+        if self.table.is_empty() {
+            return Ok(());
+        }
+        let failed = |source| TuningError::Write { path: path.to_owned(), source };
+        write_whole(path, self.table.to_json().as_bytes()).map_err(failed)
+    }
+
     fn add(&mut self, found: &Table) -> Result<(), TuningError> {
         if found.is_empty() {
             return Ok(());

@@ -19,6 +19,7 @@ fn options(compile: CompileOptions) -> StepOptions {
         std: [0.25; 3],
         label_smoothing: 0.0,
         soft_targets: false,
+        device_moves: false,
         sgd: SgdConfig::default(),
         update: Default::default(),
         logits: false,

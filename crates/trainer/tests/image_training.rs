@@ -8,10 +8,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use wgrad_layers::{AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Relu};
 use wgrad_tensor::{Device, DeviceOptions, Params};
+use wgrad_trainer::checkpoint::Checkpoints;
 use wgrad_trainer::data::{folder, record};
 use wgrad_trainer::{
-    Augment, Checkpoint, EvalStep, Loader, LoaderOptions, Output, Show, StepOptions, Trainer, View, data, evaluate,
-    evaluate_views,
+    Augment, EvalStep, Loader, LoaderOptions, Output, Show, StepOptions, Trainer, View, data, evaluate, evaluate_views,
 };
 
 fn device() -> Device {
@@ -106,8 +106,8 @@ fn a_folder_and_its_record_file_train_alike_and_a_bad_image_ends_nothing() {
     assert!(std::fs::read(out.join("sheet.png")).expect("sheet").starts_with(b"\x89PNG"));
     let shown = String::from_utf8(shown.lock().expect("whole").clone()).expect("text");
     assert!(shown.contains("train: passed over blue/notes.txt: not named as an image"), "{shown}");
-    let checkpoint = std::fs::read(out.join("checkpoint.safetensors")).expect("saved");
-    let meta = Checkpoint::parse(&checkpoint, "x").and_then(|checkpoint| checkpoint.meta("x")).expect("good");
+    let newest = Checkpoints::new(out.join("checkpoints"), 1).newest().expect("reads");
+    let meta = newest.found.expect("saved").0.meta("x").expect("good");
     assert_eq!(meta.data, Some(splits.train.fingerprint()));
     meta.check_data(&splits.train, false, "x").expect("the same");
     assert!(meta.check_data(&splits.test, false, "x").is_err());

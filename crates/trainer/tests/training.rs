@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use wgrad_layers::Layer;
 use wgrad_tensor::{CompileOptions, Init, Params, Scope, Tier, Value};
+use wgrad_trainer::checkpoint::Checkpoints;
 use wgrad_trainer::{
-    Augment, Border, Checkpoint, EvalStep, Loader, LoaderOptions, NO_LABEL, Output, Schedule, Show, StepOptions,
-    TrainError, TrainStep, Trainer, TuningFile, checkpoint, evaluate,
+    Augment, Border, EvalStep, Loader, LoaderOptions, NO_LABEL, Output, Schedule, Show, StepOptions, TrainError,
+    TrainStep, Trainer, TuningFile, evaluate,
 };
 
 #[test]
@@ -33,13 +34,15 @@ fn a_small_network_learns_and_leaves_its_files() {
         .collect();
     files.sort();
     let expected = [
-        "checkpoint.safetensors",
+        "best.safetensors",
+        "checkpoints",
         "curves.svg",
         "epochs.csv",
         "log.jsonl",
         "model.safetensors",
         "result.json",
         "run.json",
+        "run.lock",
         "steps.csv",
     ];
     assert_eq!(files, expected);
@@ -193,8 +196,8 @@ fn a_model_that_is_no_number_any_more_leaves_the_last_good_checkpoint() {
         let error = trainer.run().expect_err("diverges");
         assert!(matches!(error, TrainError::Diverged { epoch: 1, step: 1, .. }), "{error}");
         assert!(error.to_string().contains(what), "{error}");
-        let bytes = checkpoint::read(&folder.path().join("checkpoint.safetensors")).expect("the first epoch's");
-        let saved = Checkpoint::parse(&bytes, "checkpoint").expect("whole");
+        let newest = Checkpoints::new(folder.path().join("checkpoints"), 1).newest().expect("reads");
+        let (saved, _) = newest.found.expect("the first epoch's");
         assert_eq!((saved.meta("checkpoint").expect("ours").epoch, saved.not_finite()), (1, None));
         assert!(!folder.path().join("model.safetensors").exists());
     }

@@ -178,6 +178,7 @@ nets! {
         resnet18 "resnet18",
         squeezenet1_1 "squeezenet1_1",
         mobilenet_v1 "mobilenet_v1_0.5",
+        separable "separable",
     },
     asked: {
         nin "nin",
@@ -185,7 +186,6 @@ nets! {
         resnet50 "resnet50",
         resnext50 "resnext50_32x4d",
         squeezenet1_0 "squeezenet1_0",
-        separable "separable",
         densenet121 "densenet121",
         googlenet "googlenet",
         googlenet_paper "googlenet_paper",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use wgrad::trainer::{Augment, Dataset, Loader, LoaderOptions, View};
 
 use crate::images;
@@ -21,6 +21,10 @@ pub(super) struct DataArgs {
     /// Seconds for each figure
     #[arg(long, default_value = "5")]
     seconds: u32,
+    /// Also compare every pixel and label of an epoch with the first row's, and fail where one differs: the same images, packed without
+    /// resizing, give the same batches
+    #[arg(long)]
+    verify: bool,
 }
 
 /// One row for each folder or file: images a second on one core and on all, and how many times as fast as the first row.
@@ -29,9 +33,15 @@ pub(super) fn run(args: &DataArgs, batch: usize) -> Result<()> {
     let wanted = Duration::from_secs(args.seconds.into());
     println!("random resized crop to {0}x{0}, mirror; batches of {batch}; {cores} cores", args.size);
     println!("{:>12} {:>12} {:>9}  data", "1 core", "all cores", "relative");
-    let mut first = None;
+    let (mut first, mut wanted_batches) = (None, None);
     for path in &args.data {
         let set = Arc::new(images::open(path, args.size as usize)?);
+        if args.verify {
+            let got = checksum(&set, batch, cores)?;
+            let wanted = *wanted_batches.get_or_insert(got);
+            ensure!(got == wanted, "{}: wanted an epoch with checksum {wanted:08x}, got {got:08x}", path.display());
+            println!("{got:08x} is the checksum of an epoch of {}", shown(path));
+        }
         let one = rate(&set, batch, 0, wanted)?;
         let all = rate(&set, batch, cores, wanted)?;
         let relative = one / *first.get_or_insert(one);
@@ -44,11 +54,28 @@ fn shown(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// Images a second, after a warm-up of a fifth of the time; the files are then as far in memory as they fit.
-fn rate(set: &Arc<Dataset>, batch: usize, threads: usize, wanted: Duration) -> Result<f64> {
+/// CRC-32 of the images and labels of an epoch, in the order and with the random changes of training.
+fn checksum(set: &Arc<Dataset>, batch: usize, threads: usize) -> Result<u32> {
+    let loader = loader(set, batch, threads)?;
+    let mut sum = crc32fast::Hasher::new();
+    for batch in loader.epoch(0) {
+        let batch = batch?;
+        batch.images.iter().chain(&batch.labels).for_each(|word| sum.update(&word.to_le_bytes()));
+        loader.recycle(batch);
+    }
+    ensure!(loader.faults().is_empty(), "{}: {} images cannot be read", set.name, loader.faults().len());
+    Ok(sum.finalize())
+}
+
+fn loader(set: &Arc<Dataset>, batch: usize, threads: usize) -> Result<Loader> {
     let augment = Augment::none().view(View::RANDOM_RESIZED).flip();
     let options = LoaderOptions::train(batch.min(set.len()), 1).augment(augment).threads(threads);
-    let loader = Loader::new(Arc::clone(set), options)?;
+    Ok(Loader::new(Arc::clone(set), options)?)
+}
+
+/// Images a second, after a warm-up of a fifth of the time; the files are then as far in memory as they fit.
+fn rate(set: &Arc<Dataset>, batch: usize, threads: usize, wanted: Duration) -> Result<f64> {
+    let loader = loader(set, batch, threads)?;
     let mut batches = (0..).flat_map(|epoch| loader.epoch(epoch));
     let mut run = |time: Duration| -> Result<f64> {
         let (started, mut images) = (Instant::now(), 0);

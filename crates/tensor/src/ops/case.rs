@@ -1,6 +1,7 @@
 //! Named test cases: every operation's file lists some, and the tests walk them.
 
 use super::OpDef;
+use super::move_pixels::{MOVE_WORDS, draw_moves};
 use crate::dtype::DType;
 use crate::philox::Stream;
 use crate::shape::{Shape, TensorDesc, from_device_order};
@@ -84,6 +85,8 @@ pub enum Fill {
     Below(u32),
     /// Any 32 bits.
     Bits,
+    /// Rows of eight words as [`MovePixels`](super::move_pixels::MovePixels) takes them, of at most this many pixels.
+    Moves(u32),
     /// One value everywhere.
     Constant(f32),
 }
@@ -126,6 +129,10 @@ impl CaseInput {
             }
             Fill::Below(bound) => (0..count).map(|_| f64::from(stream.below(bound))).collect(),
             Fill::Bits => (0..count).map(|_| f64::from(stream.next_u32())).collect(),
+            Fill::Moves(most) => {
+                let rows = count.div_ceil(MOVE_WORDS);
+                (0..rows).flat_map(|_| draw_moves(&mut stream, most)).take(count).map(f64::from).collect()
+            }
             Fill::Constant(value) => vec![f64::from(value); count],
         };
         // Drawn in device order so that a case with the same bytes on the device is the same case whatever its rank.

@@ -91,6 +91,7 @@ ops! {
     local_response_norm,
     loss_scale,
     matmul,
+    move_pixels,
     optimizer,
     pool,
     quantize,

@@ -3,7 +3,7 @@
 use super::{DispatchBuilder, Target, Tier};
 
 /// Invocations of a workgroup that walks.
-fn group_size(target: Target) -> usize {
+pub(super) fn group_size(target: Target) -> usize {
     match target.tier {
         Tier::Cpu => target.subgroup_size as usize,
         _ => 64,

@@ -1,6 +1,7 @@
 //! The parameter store: weights, running statistics and optimiser state on the device, shared by all plans of a model.
 
 pub mod layout;
+mod snapshot;
 mod versions;
 
 use crate::array::Array;
@@ -11,8 +12,9 @@ use crate::ops::fill::FillWith;
 use crate::ops::{BufferRef, FlatPlace};
 use crate::plan::{CompileOptions, Feed, Plan};
 use crate::precision::Storage;
-use crate::shape::{Shape, device_index, from_device_order, to_device_order};
+use crate::shape::{Shape, device_index, to_device_order};
 use layout::{Entry, LayoutError, StoreLayout};
+pub use snapshot::{Snapshot, Snapshots};
 pub(crate) use versions::Versions;
 
 /// Parameters by name, in flat device buffers. Compiling a plan declares what its graph needs and initialises what is
@@ -88,10 +90,11 @@ impl Params {
     /// An unknown name, or a lost device.
     pub fn get(&self, name: &str) -> Result<Array> {
         let mut whole: Option<Array> = None;
-        for Entry { decl, place, storage } in self.blocks(name)? {
+        for entry in self.blocks(name)? {
+            let Entry { decl, place, storage } = entry;
             let count = decl.shape.numel();
             let bytes = self.read(*place, *storage, &[(0, (count * storage.size_bytes()).next_multiple_of(4))])?;
-            let data = from_device_order(&decl.shape, &storage.decode_all(&bytes, count));
+            let data = snapshot::decode(entry, &bytes);
             match &mut whole {
                 None => whole = Some(Array { shape: decl.shape, data }),
                 Some(whole) => whole.data.extend(data),

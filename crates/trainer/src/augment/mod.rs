@@ -7,6 +7,7 @@ mod affine;
 mod blur;
 mod colour;
 mod erase;
+mod moves;
 pub mod preview;
 pub(crate) mod random;
 mod shift;
@@ -21,8 +22,8 @@ pub use erase::Erase;
 pub use view::{Place, Room, Sample, View, shrink};
 
 use crate::data::{DataError, Geometry};
+pub(crate) use moves::{Moves, mirror_image};
 pub(crate) use shift::reflect;
-use shift::{mirror, paint, shift, shift_reflect};
 use wgrad_tensor::philox::{Stream, purpose};
 
 /// What stands around an image that is padded.
@@ -227,37 +228,10 @@ impl Augment {
         room: &mut Room,
         out: &mut [u8],
     ) -> Result<(), DataError> {
-        let Geometry { channels, height, width, .. } = geometry;
-        let fill = &geometry.mean_colour[..channels];
-        let fits = (sample.height, sample.width, sample.pixels.len()) == (height, width, out.len());
-        match (self.view, fits) {
-            (None, true) => out.copy_from_slice(sample.pixels),
-            (view, _) => view::cut(&view.unwrap_or(View::CENTRE), sample, geometry, rng, room, out)?,
-        }
-        if let Some((pad, border)) = self.pad_crop {
-            let pad = pad.min(u32::MAX as usize / 2 - 1);
-            let dy = rng.below(2 * pad as u32 + 1) as isize - pad as isize;
-            let dx = rng.below(2 * pad as u32 + 1) as isize - pad as isize;
-            let staged = &mut room.staged;
-            staged.clear();
-            staged.extend_from_slice(out);
-            match border {
-                Border::Zero => shift(staged, geometry, dy, dx, &[0; 3][..channels], out),
-                Border::Reflect => shift_reflect(staged, geometry, dy, dx, out),
-            }
-        }
-        if self.flip && rng.next_u32() & 1 == 1 {
-            mirror_image(out, geometry);
-        }
-        if self.translate > 0 {
-            let max = self.translate.min(u32::MAX as usize / 2 - 1);
-            let dy = rng.below(2 * max as u32 + 1) as isize - max as isize;
-            let dx = rng.below(2 * max as u32 + 1) as isize - max as isize;
-            let scratch = &mut room.scratch;
-            scratch.clear();
-            scratch.extend_from_slice(out);
-            shift(scratch, geometry, dy, dx, fill, out);
-        }
+        let channels = geometry.channels;
+        self.cut(sample, geometry, rng, room, out)?;
+        let mut moves = Moves::draw(self, rng);
+        moves.shift(geometry, room, out);
         if let Some(affine) = &self.affine {
             let map = affine.draw(rng);
             let scratch = &mut room.scratch;
@@ -283,22 +257,52 @@ impl Augment {
         if let Some(erase) = &self.erase {
             erase.apply(geometry, rng, out);
         }
-        if self.cutout > 0 {
-            let (h, w) = (self.cutout.min(height), self.cutout.min(width));
-            let y = rng.below((height - h) as u32 + 1) as usize;
-            let x = rng.below((width - w) as u32 + 1) as usize;
-            for row in out.chunks_exact_mut(width * channels).skip(y).take(h) {
-                paint(&mut row[x * channels..(x + w) * channels], fill);
-            }
+        moves.draw_cutout(self, geometry, rng);
+        moves.hide(geometry, out);
+        Ok(())
+    }
+
+    /// Whether all that is left to do after the view is to move whole pixels: crop, flips, translation and cutout, which a
+    /// device can do ([`LoaderOptions::device_moves`](crate::LoaderOptions::device_moves)).
+    #[must_use]
+    pub fn only_moves(&self) -> bool {
+        let Augment { view, pad_crop, flip, flip_alternating, translate, cutout, .. } = *self;
+        *self == Augment { view, pad_crop, flip, flip_alternating, translate, cutout, ..Augment::none() }
+    }
+
+    /// Of an augmentation with [`Augment::only_moves`]: writes the view to `out`, and says what is left to do. The random numbers
+    /// are those of [`Augment::apply`], in the same order.
+    pub(crate) fn see(
+        &self,
+        sample: Sample<'_>,
+        geometry: Geometry,
+        rng: &mut Stream,
+        room: &mut Room,
+        out: &mut [u8],
+    ) -> Result<Moves, DataError> {
+        self.cut(sample, geometry, rng, room, out)?;
+        let mut moves = Moves::draw(self, rng);
+        moves.draw_cutout(self, geometry, rng);
+        Ok(moves)
+    }
+
+    /// Writes the part of the sample that is seen to `out`.
+    fn cut(
+        &self,
+        sample: Sample<'_>,
+        geometry: Geometry,
+        rng: &mut Stream,
+        room: &mut Room,
+        out: &mut [u8],
+    ) -> Result<(), DataError> {
+        let Geometry { height, width, .. } = geometry;
+        let fits = (sample.height, sample.width, sample.pixels.len()) == (height, width, out.len());
+        match (self.view, fits) {
+            (None, true) => out.copy_from_slice(sample.pixels),
+            (view, _) => view::cut(&view.unwrap_or(View::CENTRE), sample, geometry, rng, room, out)?,
         }
         Ok(())
     }
-}
-
-/// Mirrors an image of this width left and right.
-pub(crate) fn mirror_image(out: &mut [u8], geometry: Geometry) {
-    let Geometry { channels, width, .. } = geometry;
-    out.chunks_exact_mut((width * channels).max(1)).for_each(|row| mirror(row, channels));
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Every change by its definition and its distribution.
 
-use super::shift::reflect;
+use super::shift::{mirror, reflect, shift_reflect};
 use super::*;
 use wgrad_tensor::philox::purpose;
 

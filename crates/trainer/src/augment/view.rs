@@ -28,7 +28,6 @@ pub struct Sample<'a> {
 /// Memory that is kept from one image to the next.
 #[derive(Debug, Default)]
 pub struct Room {
-    pub(super) staged: Vec<u8>,
     pub(super) scratch: Vec<u8>,
     resizer: Resizer,
 }

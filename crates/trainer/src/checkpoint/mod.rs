@@ -6,19 +6,22 @@
 //! before it changes anything. The same state gives the same bytes.
 
 mod file;
+mod folder;
 mod parse;
+mod seal;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use file::write_whole;
 pub use file::{read, save_bytes};
+pub use folder::{Checkpoints, Newest};
 
 use crate::data::Dataset;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use wgrad_tensor::{Array, ParamKind, Params, Shape};
+use wgrad_tensor::{Array, ParamKind, Params, Shape, Snapshot};
 
 /// What the optimiser's state is called in a file.
 pub(crate) const OPTIMIZER: &str = "optimizer.";
@@ -152,6 +155,20 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// As the file's metadata have it.
+    fn metadata(&self) -> BTreeMap<String, String> {
+        let metadata = [
+            ("format", "wgrad".to_string()),
+            ("version", VERSION.to_string()),
+            ("model", self.model.clone()),
+            ("step", self.step.to_string()),
+            ("epoch", self.epoch.to_string()),
+            ("seed", self.seed.to_string()),
+        ];
+        let metadata = metadata.into_iter().chain(self.data.map(|data| ("data", format!("{data:08x}"))));
+        metadata.map(|(key, value)| (key.to_string(), value)).collect()
+    }
+
     /// Whether a run that goes on from this checkpoint would learn from the images that the run learned from so far. What is
     /// not known is not refused, and `force` takes any data. To start from a checkpoint's weights alone asks for no such thing.
     ///
@@ -203,16 +220,15 @@ impl Checkpoint {
         for decl in params.decls().filter(|decl| contents.holds(decl.kind)) {
             tensors.insert(file_name(&decl.name, decl.kind), params.get(&decl.name)?);
         }
-        let metadata = [
-            ("format", "wgrad".to_string()),
-            ("version", VERSION.to_string()),
-            ("model", meta.model.clone()),
-            ("step", meta.step.to_string()),
-            ("epoch", meta.epoch.to_string()),
-            ("seed", meta.seed.to_string()),
-        ];
-        let metadata = metadata.into_iter().chain(meta.data.map(|data| ("data", format!("{data:08x}"))));
-        Ok(Checkpoint { tensors, metadata: metadata.map(|(key, value)| (key.to_string(), value)).collect() })
+        Ok(Checkpoint { tensors, metadata: meta.metadata() })
+    }
+
+    /// [`Checkpoint::of`] of parameters that were read back before; touches no device.
+    #[must_use]
+    pub fn of_snapshot(snapshot: &Snapshot, meta: &Meta, contents: Contents) -> Checkpoint {
+        let decls = snapshot.decls().filter(|decl| contents.holds(decl.kind));
+        let tensors = decls.map(|decl| (file_name(&decl.name, decl.kind), snapshot.get(&decl)));
+        Checkpoint { tensors: tensors.collect(), metadata: meta.metadata() }
     }
 
     /// What the file says about itself.

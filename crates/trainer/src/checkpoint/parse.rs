@@ -1,6 +1,6 @@
 //! Bytes to tensors and back.
 
-use super::{Checkpoint, CheckpointError, OPTIMIZER};
+use super::{Checkpoint, CheckpointError, OPTIMIZER, seal};
 use crate::weights::{is_counter, safetensors};
 
 impl Checkpoint {
@@ -22,6 +22,17 @@ impl Checkpoint {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         safetensors::to_bytes(&self.tensors, &self.metadata)
+    }
+
+    /// [`Checkpoint::to_bytes`] with a hash over all of them in the metadata, under `sha256`.
+    #[must_use]
+    pub fn to_sealed_bytes(&self) -> Vec<u8> {
+        let mut metadata = self.metadata.clone();
+        metadata.insert(seal::KEY.to_string(), seal::BLANK.to_string());
+        let mut bytes = safetensors::to_bytes(&self.tensors, &metadata);
+        let is_sealed = seal::seal(&mut bytes);
+        debug_assert!(is_sealed, "the key was put there");
+        bytes
     }
 
     /// Without the optimiser's state, and without `prefix` on names that have it.

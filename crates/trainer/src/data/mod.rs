@@ -70,6 +70,18 @@ impl Geometry {
     pub fn image_bytes(&self) -> usize {
         self.channels * self.height * self.width
     }
+
+    /// The mean colour as a batch holds a pixel: channel c in byte c.
+    pub(crate) fn mean_pixel(&self) -> u32 {
+        let [r, g, b] = self.mean_colour;
+        if self.channels == 1 { r.into() } else { u32::from_le_bytes([r, g, b, 0]) }
+    }
+}
+
+/// A colour of channels from 0 to 1 in whole steps of 1/255.
+pub(crate) fn whole_steps(colour: [f32; 3]) -> [u8; 3] {
+    // A float-to-integer cast saturates and sends NaN to 0, so no colour can do harm here.
+    colour.map(|channel| (channel * 255.0).round() as u8)
 }
 
 /// The two halves of a data set.
@@ -132,8 +144,7 @@ impl Dataset {
             channels: self.channels,
             height: self.height,
             width: self.width,
-            // A float-to-integer cast saturates and sends NaN to 0, so no mean can do harm here.
-            mean_colour: self.mean.map(|m| (m * 255.0).round() as u8),
+            mean_colour: whole_steps(self.mean),
         }
     }
 

@@ -26,6 +26,9 @@ pub struct Batch {
     pub partner_labels: Vec<u32>,
     /// With mixing: part of each image that is its own, of 65,536. The rest is its partner's.
     pub share: u32,
+    /// With [`LoaderOptions::device_moves`](super::LoaderOptions::device_moves): what the device is to do with the pixels of each
+    /// image, shape `[batch_size, 8]`, as [`MovePixels`](wgrad_tensor::ops::move_pixels::MovePixels) takes it. Otherwise none.
+    pub moves: Vec<u32>,
     /// How many samples count, from the front; the others are padding.
     pub valid: usize,
 }

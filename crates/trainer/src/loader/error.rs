@@ -41,6 +41,14 @@ pub enum LoaderError {
         /// All options.
         got: String,
     },
+    /// The device is to finish the augmentation and cannot: it only moves pixels.
+    #[error(
+        "moves on the device: wanted crop, flips, translation and cutout alone after the view, got {got}; leave all of it to the host"
+    )]
+    NotOnDevice {
+        /// What the device cannot do.
+        got: &'static str,
+    },
     /// More images than are forgiven cannot be read.
     #[error(
         "wanted at most {budget} of {len} images that cannot be read, got {count}, the last of them {last}; mend the files, or allow more of them"

@@ -9,8 +9,9 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::faults::Faults;
 use super::{Batch, Cursor, LastBatch, LoaderError, LoaderOptions, NO_LABEL, OnBadImage};
-use crate::augment::{Room, Sample, luma, mirror_image};
+use crate::augment::{Moves, Room, Sample, luma, mirror_image};
 use crate::data::{DataError, Dataset, Geometry, Pixels};
+use wgrad_tensor::ops::move_pixels::MOVE_WORDS;
 use wgrad_tensor::philox::{Stream, permutation, purpose};
 
 /// Order of the samples in the epoch that a thread is at.
@@ -86,6 +87,7 @@ impl Maker {
         batch.images.reserve_exact(size * pixels);
         batch.labels.clear();
         batch.indices.clear();
+        batch.moves.clear();
         (batch.epoch, batch.step_in_epoch) = (epoch, step);
 
         let mut bytes = vec![0; self.geometry.image_bytes()];
@@ -94,9 +96,12 @@ impl Maker {
             // Only `Wrap` goes past the end, and a data set may be smaller than a batch.
             let i = i % len;
             let index = if self.options.shuffle { order.samples[i] } else { i as u32 };
-            let Some(index) = self.good(index, epoch, at, &mut room, &mut bytes)? else {
+            let Some((index, moves)) = self.good(index, epoch, at, &mut room, &mut bytes)? else {
                 continue;
             };
+            if self.options.device_moves {
+                batch.moves.extend(moves.words(self.geometry));
+            }
             pack(&bytes, self.geometry.channels, &mut batch.images);
             batch.labels.push(self.dataset.labels[index as usize]);
             batch.indices.push(index);
@@ -116,14 +121,17 @@ impl Maker {
             batch.labels.push(NO_LABEL);
             batch.indices.push(0);
         }
+        if self.options.device_moves {
+            batch.moves.resize(size * MOVE_WORDS, 0);
+        }
         if let Some(mix) = self.options.mix {
             mix.apply(self.geometry, self.options.seed, &mut batch);
         }
         Ok(batch)
     }
 
-    /// Prepares sample `index`, or what stands in for it, in `bytes`; returns which one it was, none where a bad one is
-    /// skipped. A stand-in is the next image that can be read, so it depends on the files alone.
+    /// Prepares sample `index`, or what stands in for it, in `bytes`; returns which one it was and what is left to the
+    /// device, none where a bad one is skipped. A stand-in is the next image that can be read, so it depends on the files alone.
     fn good(
         &self,
         index: u32,
@@ -131,14 +139,15 @@ impl Maker {
         at: &Cell<u32>,
         room: &mut Room,
         bytes: &mut [u8],
-    ) -> Result<Option<u32>, LoaderError> {
+    ) -> Result<Option<(u32, Moves)>, LoaderError> {
         let len = self.dataset.len() as u32;
         // The budget ends this long before every image has been tried, unless it is that large.
         for step in 0..len {
             let index = (index + step) % len;
             at.set(index);
-            let Err(error) = self.prepare(index, epoch, room, bytes) else {
-                return Ok(Some(index));
+            let error = match self.prepare(index, epoch, room, bytes) {
+                Ok(moves) => return Ok(Some((index, moves))),
+                Err(error) => error,
             };
             self.faults.add(index, error, &self.options, len)?;
             if self.options.on_bad_image == OnBadImage::Skip {
@@ -148,15 +157,14 @@ impl Maker {
         Ok(None)
     }
 
-    fn prepare(&self, index: u32, epoch: u32, room: &mut Room, bytes: &mut [u8]) -> Result<(), DataError> {
+    fn prepare(&self, index: u32, epoch: u32, room: &mut Room, bytes: &mut [u8]) -> Result<Moves, DataError> {
         let i = index as usize;
         let mut rng = Stream::new(self.options.seed, purpose::AUGMENT, epoch, index);
-        let augment = &self.options.augment;
-        match &self.dataset.images {
+        let mut moves = match &self.dataset.images {
             Pixels::Memory(_) => {
                 let Geometry { height, width, .. } = self.geometry;
                 let sample = Sample { pixels: self.dataset.image(i), height, width };
-                augment.apply(sample, self.geometry, &mut rng, room, bytes)?;
+                self.change(sample, &mut rng, room, bytes)?
             }
             Pixels::Stored(store) => {
                 let mut picture = store.picture(i)?;
@@ -164,16 +172,34 @@ impl Maker {
                     picture.pixels = luma(&picture.pixels);
                 }
                 let sample = Sample { pixels: &picture.pixels, height: picture.height, width: picture.width };
-                augment.apply(sample, self.geometry, &mut rng, room, bytes)?;
+                self.change(sample, &mut rng, room, bytes)?
             }
-        }
-        if augment.mirrors(self.options.seed, epoch, index) {
-            mirror_image(bytes, self.geometry);
+        };
+        if self.options.augment.mirrors(self.options.seed, epoch, index) {
+            match self.options.device_moves {
+                true => moves.mirror = true,
+                false => mirror_image(bytes, self.geometry),
+            }
         }
         if let Some(custom) = &self.options.custom {
             custom(&mut rng, self.geometry, bytes);
         }
-        Ok(())
+        Ok(moves)
+    }
+
+    /// Writes the changed sample to `bytes`, and returns what is left to the device.
+    fn change(
+        &self,
+        sample: Sample<'_>,
+        rng: &mut Stream,
+        room: &mut Room,
+        bytes: &mut [u8],
+    ) -> Result<Moves, DataError> {
+        let augment = &self.options.augment;
+        match self.options.device_moves {
+            true => augment.see(sample, self.geometry, rng, room, bytes),
+            false => augment.apply(sample, self.geometry, rng, room, bytes).map(|()| Moves::default()),
+        }
     }
 }
 

@@ -105,6 +105,11 @@ impl Loader {
         &self.maker.dataset
     }
 
+    /// The same batches with all changes made on the host.
+    pub(crate) fn on_host(&self) -> Result<Loader, LoaderError> {
+        Loader::new(Arc::clone(&self.maker.dataset), LoaderOptions { device_moves: false, ..self.options.clone() })
+    }
+
     /// How batches are made.
     #[must_use]
     pub fn options(&self) -> &LoaderOptions {

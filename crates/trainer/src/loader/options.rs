@@ -71,6 +71,10 @@ pub struct LoaderOptions {
     pub bad_image_share: f64,
     /// A further change by the caller.
     pub custom: Option<Custom>,
+    /// Whether crop, flips, translation and cutout are left to the device, with the same pixels: images come as they are before, and
+    /// [`Batch::moves`](super::Batch::moves) says what was drawn. For a training step with
+    /// [`StepOptions::device_moves`](crate::StepOptions::device_moves), and nobody else. What else changes pixels is then refused.
+    pub device_moves: bool,
 }
 
 impl LoaderOptions {
@@ -89,6 +93,7 @@ impl LoaderOptions {
             on_bad_image: OnBadImage::Replace,
             bad_image_share: BAD_IMAGE_SHARE,
             custom: None,
+            device_moves: false,
         }
     }
 
@@ -121,11 +126,28 @@ impl LoaderOptions {
         self
     }
 
+    /// With crop, flips, translation and cutout left to the device.
+    #[must_use]
+    pub fn device_moves(mut self) -> Self {
+        self.device_moves = true;
+        self
+    }
+
+    /// What of these options a device cannot do after the view.
+    pub(crate) fn not_on_device(&self) -> Option<&'static str> {
+        let obstacles = [
+            (!self.augment.only_moves(), "an augmentation that computes pixels"),
+            (self.mix.is_some(), "mixed images"),
+            (self.custom.is_some(), "a change of the caller's own"),
+        ];
+        obstacles.into_iter().find(|(is_there, _)| *is_there).map(|(_, name)| name)
+    }
+
     /// Whether every number is in its range, whatever the data set.
     ///
     /// # Errors
     /// A batch of 0 images, more threads or batches ahead than any machine has use for, a number of the augmentation out of its
-    /// range.
+    /// range, changes left to the device that it cannot make.
     pub fn check(&self) -> Result<(), LoaderError> {
         if self.batch_size == 0 {
             return Err(LoaderError::EmptyBatch);
@@ -135,6 +157,9 @@ impl LoaderOptions {
         let wrong = self.augment.wrong_setting().or(mix).or(share.then_some("bad image share"));
         if let Some(name) = wrong {
             return Err(LoaderError::Setting { name, got: format!("{self:?}") });
+        }
+        if let Some(got) = self.not_on_device().filter(|_| self.device_moves) {
+            return Err(LoaderError::NotOnDevice { got });
         }
         at_most("prefetch threads", MAX_THREADS, self.threads as u64)?;
         at_most("batches in the queue", MAX_QUEUE, self.queue as u64)
@@ -155,6 +180,7 @@ impl fmt::Debug for LoaderOptions {
             .field("on_bad_image", &self.on_bad_image)
             .field("bad_image_share", &self.bad_image_share)
             .field("custom", &self.custom.is_some())
+            .field("device_moves", &self.device_moves)
             .finish()
     }
 }

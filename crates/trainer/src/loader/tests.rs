@@ -131,6 +131,24 @@ fn the_last_batch_by_each_rule() {
 }
 
 #[test]
+fn what_is_left_to_the_device_is_the_same_on_any_number_of_threads() {
+    let all = |threads| batches(loader(100, options(threads).device_moves()).epoch(1));
+    let want = all(0);
+    assert!(want.iter().all(|batch| batch.moves.len() == 8 * 8));
+    assert!((1..4).all(|threads| all(threads) == want));
+    // The pixels are the data set's.
+    let data = dataset(100, 3);
+    let first = data.image(want[0].indices[0] as usize);
+    assert!(first.chunks_exact(3).zip(&want[0].images).all(|(pixel, word)| pixel == &word.to_le_bytes()[..3]));
+    assert!(want[0].moves.iter().any(|&word| word > 0));
+    // Padding stays where it is.
+    let padded = batches(loader(19, LoaderOptions { last: LastBatch::Pad, ..options(1).device_moves() }).epoch(0));
+    assert_eq!(padded[2].moves.len(), 8 * 8);
+    assert_eq!(padded[2].moves[3 * 8..], [0; 5 * 8]);
+    assert!(batches(loader(19, options(1)).epoch(0)).iter().all(|batch| batch.moves.is_empty()));
+}
+
+#[test]
 fn recycled_memory_is_used_again_and_changes_nothing() {
     let l = loader(100, LoaderOptions { threads: 0, ..options(0) });
     let want = batches(l.epoch(0));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::record::{EpochRecord, StepRecord};
+use crate::checkpoint::write_whole;
 
 /// The log files of a run, in one folder: `log.jsonl` (every record, one JSON object to a line, with `"kind"` `"step"` or
 /// `"epoch"`), `steps.csv` and `epochs.csv`.
@@ -56,6 +57,14 @@ impl RunLog {
         self.json("epoch", record);
         let result = append(&self.epochs, Some(EpochRecord::CSV_HEADER), &record.csv());
         self.note(self.epochs.clone(), result);
+    }
+
+    /// Takes out what was logged after `steps` steps of the run: a run that goes on from an earlier checkpoint logs these steps again.
+    pub fn rewind(&mut self, steps: u64) {
+        for path in [self.json.clone(), self.steps.clone(), self.epochs.clone()] {
+            let result = rewind(&path, steps);
+            self.note(path, result);
+        }
     }
 
     /// Lines dropped so far because a file could not be written.
@@ -112,6 +121,22 @@ fn append(path: &Path, header: Option<&str>, line: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
+/// Keeps the lines of `path` whose step is at most `steps`; of a header, or a line that is none, nothing is known, and it stays.
+fn rewind(path: &Path, steps: u64) -> io::Result<()> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let step = |line: &str| match line.starts_with('{') {
+        true => serde_json::from_str::<serde_json::Value>(line).ok()?["step"].as_u64(),
+        false => line.split(',').nth(1)?.parse().ok(),
+    };
+    let kept: String =
+        text.split_inclusive('\n').filter(|line| step(line.trim()).is_none_or(|at| at <= steps)).collect();
+    if kept == text { Ok(()) } else { write_whole(path, kept.as_bytes()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::record::tests::{epoch, step};
@@ -138,6 +163,21 @@ mod tests {
         assert_eq!(csv.lines().count(), 3);
         assert_eq!(csv.lines().next(), Some(EpochRecord::CSV_HEADER));
         assert_eq!(read("steps.csv").lines().count(), 3);
+    }
+
+    #[test]
+    fn what_came_after_a_checkpoint_is_taken_out() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let mut log = RunLog::new(dir.path());
+        log.rewind(5);
+        // Epochs end after 100, 200, … steps.
+        (1..=3).for_each(|i| log.step(&step(i * 60)));
+        (0..2).for_each(|i| log.epoch(&epoch(i)));
+        log.rewind(120);
+        let lines = |f: &str| fs::read_to_string(dir.path().join(f)).expect("file").lines().count();
+        assert_eq!((lines("log.jsonl"), lines("steps.csv"), lines("epochs.csv"), log.failed_writes()), (3, 3, 2, 0));
+        log.rewind(0);
+        assert_eq!((lines("log.jsonl"), lines("steps.csv")), (0, 1), "the header stays");
     }
 
     #[test]

@@ -20,6 +20,11 @@ pub struct Evaluation {
     pub images: u64,
 }
 
+impl Evaluation {
+    /// Of no image.
+    const NONE: Evaluation = Evaluation { loss: 0.0, accuracy: 0.0, accuracy_top5: None, correct: 0, images: 0 };
+}
+
 /// Runs `step` over all batches of `loader`, whose last one is padded ([`LoaderOptions::eval`]), so that every image counts
 /// once. Pass the training epoch's number: the loader's threads then go on from one evaluation to the next.
 ///
@@ -28,6 +33,17 @@ pub struct Evaluation {
 /// # Errors
 /// A batch that cannot be made, a batch size other than the step's, a lost device.
 pub fn evaluate(step: &mut EvalStep, loader: &Loader, epoch: u32) -> Result<Evaluation, TrainError> {
+    // An evaluation that nobody stops comes to its end.
+    Ok(evaluate_unless(step, loader, epoch, || false)?.unwrap_or(Evaluation::NONE))
+}
+
+/// [`evaluate`], given up before the next batch where `stopped` says so.
+pub(super) fn evaluate_unless(
+    step: &mut EvalStep,
+    loader: &Loader,
+    epoch: u32,
+    stopped: impl Fn() -> bool,
+) -> Result<Option<Evaluation>, TrainError> {
     let (mut loss, mut correct, mut top5, mut images) = (0.0, 0, None, 0);
     let mut pending = VecDeque::new();
     let mut read = |step: &mut EvalStep, ticket| -> Result<(), TrainError> {
@@ -41,6 +57,9 @@ pub fn evaluate(step: &mut EvalStep, loader: &Loader, epoch: u32) -> Result<Eval
     };
     for batch in loader.epoch(epoch) {
         let batch = batch?;
+        if stopped() {
+            return Ok(None);
+        }
         pending.push_back(step.run(&batch.images, &batch.labels)?);
         images += batch.valid as u64;
         loader.recycle(batch);
@@ -55,5 +74,5 @@ pub fn evaluate(step: &mut EvalStep, loader: &Loader, epoch: u32) -> Result<Eval
     }
     let share = |count: u64| count as f64 / images.max(1) as f64;
     let loss = loss / images.max(1) as f64;
-    Ok(Evaluation { loss, accuracy: share(correct), accuracy_top5: top5.map(share), correct, images })
+    Ok(Some(Evaluation { loss, accuracy: share(correct), accuracy_top5: top5.map(share), correct, images }))
 }

@@ -1,11 +1,17 @@
 //! The whole loop behind a builder.
 
+mod epochs;
 mod evaluate;
 mod finetune;
+mod lock;
 mod output;
 mod recipe;
 mod report;
+mod resume;
 mod run;
+mod saver;
+mod state;
+mod stop;
 mod translate;
 mod views;
 
@@ -14,6 +20,9 @@ pub use finetune::BodyRates;
 pub use output::Output;
 pub use recipe::Airbench94;
 pub use report::{Report, Trained};
+pub use resume::Resume;
+pub use saver::FileWriter;
+pub use stop::{Stop, StopReason};
 pub use translate::evaluate_mirror_translate;
 pub use views::evaluate_views;
 
@@ -95,6 +104,7 @@ pub struct Trainer {
     body: BodyRates,
     label_smoothing: f32,
     augment: Augment,
+    augment_on_device: bool,
     mix: Option<Mix>,
     eval_view: Option<View>,
     bad_image_share: f64,
@@ -115,6 +125,12 @@ pub struct Trainer {
     tuning: TuningFile,
     tune: Duration,
     started: Option<Instant>,
+    resume: Option<Resume>,
+    checkpoint_every: Option<u64>,
+    keep: usize,
+    patience: Option<u32>,
+    stop: Stop,
+    checkpoint_writer: Option<FileWriter>,
 }
 
 impl std::fmt::Debug for Trainer {
@@ -141,6 +157,8 @@ type FirstWeights = Box<dyn FnOnce(&mut Params, &Dataset) -> Result<(), TrainErr
 const DEFAULT_SEED: u64 = 1;
 /// Epochs where no number is given.
 const DEFAULT_EPOCHS: u32 = 10;
+/// Checkpoints that are kept where no number is given.
+const DEFAULT_KEEP: usize = 3;
 /// Learning rate where no schedule is given.
 const DEFAULT_LR: f64 = 0.05;
 
@@ -167,6 +185,7 @@ impl Trainer {
             body: BodyRates::default(),
             label_smoothing: 0.0,
             augment: Augment::none(),
+            augment_on_device: false,
             mix: None,
             eval_view: None,
             bad_image_share: BAD_IMAGE_SHARE,
@@ -187,6 +206,12 @@ impl Trainer {
             tuning: TuningFile::default(),
             tune: Duration::ZERO,
             started: None,
+            resume: None,
+            checkpoint_every: None,
+            keep: DEFAULT_KEEP,
+            patience: None,
+            stop: Stop::default(),
+            checkpoint_writer: None,
         }
     }
 
@@ -286,6 +311,15 @@ impl Trainer {
     #[must_use]
     pub fn augment(mut self, augment: Augment) -> Trainer {
         self.augment = augment;
+        self
+    }
+
+    /// Whether the device does what of [`Trainer::augment`] only moves pixels: crop, flips, translation and cutout, with the same
+    /// pixels and so the same weights. An augmentation that changes pixels in another way after the view, a mixed one too, is then
+    /// refused. The default is no: prefetch threads do it.
+    #[must_use]
+    pub fn augment_on_device(mut self, on_device: bool) -> Trainer {
+        self.augment_on_device = on_device;
         self
     }
 
@@ -453,6 +487,15 @@ impl Trainer {
                 return Err(TrainError::setting(name, "at least 1", 0));
             }
         }
+        for (name, number) in [
+            ("checkpoint_every", self.checkpoint_every),
+            ("keep", Some(self.keep as u64)),
+            ("patience", self.patience.map(u64::from)),
+        ] {
+            if number == Some(0) {
+                return Err(TrainError::setting(name, "at least 1", 0));
+            }
+        }
         if self.eval_batch_size == Some(0) {
             return Err(TrainError::setting("eval batch size", "at least 1", 0));
         }
@@ -480,8 +523,19 @@ impl Trainer {
             let got = format!("{} and {}", weights.display(), pretrained.display());
             return Err(TrainError::setting("first weights", "weights or pretrained, not both", got));
         }
-        self.loader_options().check()?;
-        self.output.check()
+        let loading = self.loader_options();
+        if let Some(got) = loading.not_on_device().filter(|_| self.augment_on_device) {
+            let wanted = "crop, flips, translation and cutout alone after the view";
+            return Err(TrainError::setting("augmentation on the device", wanted, got));
+        }
+        loading.check()?;
+        match (&self.resume, &self.output) {
+            (None, output) => output.check(),
+            (Some(_), Output::Folder(_)) => Ok(()),
+            (Some(_), output) => {
+                Err(TrainError::setting("resume", "the run's folder, given by `out`", format!("{output:?}")))
+            }
+        }
     }
 
     fn step_options(&self, batch_size: usize, tune: Duration) -> StepOptions {
@@ -489,6 +543,7 @@ impl Trainer {
         StepOptions {
             label_smoothing: self.label_smoothing,
             soft_targets: self.mix.is_some(),
+            device_moves: self.augment_on_device,
             sgd: self.sgd,
             update: self.update_config(),
             precision: self.precision,
@@ -502,6 +557,7 @@ impl Trainer {
         LoaderOptions {
             last: self.last,
             mix: self.mix,
+            device_moves: self.augment_on_device,
             bad_image_share: self.bad_image_share,
             queue: self.threads.saturating_mul(2).max(4),
             ..options.threads(self.threads)

@@ -1,6 +1,8 @@
 //! What the tests on a device share: the device, a task that is quickly learned, and a small network.
 #![allow(dead_code)] // Each test file compiles its own copy and none uses every part.
 
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 use wgrad_layers::{BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, Relu};
 use wgrad_tensor::{Device, DeviceOptions, ParamKind, Params};
 use wgrad_trainer::{Dataset, Output, Show, Splits, Trainer};
@@ -68,4 +70,21 @@ pub(crate) fn bits(params: &Params) -> Vec<(String, Vec<u32>)> {
 /// Names of one kind.
 pub(crate) fn names(params: &Params, kind: ParamKind) -> Vec<String> {
     params.of_kind(kind).map(|decl| decl.name.clone()).collect()
+}
+
+/// A writer for lines, and what was written to it.
+pub(crate) fn lines() -> (impl Write + Send + 'static, impl Fn() -> String) {
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("whole").extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let shown: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let text = Arc::clone(&shown);
+    (Lines(shown), move || String::from_utf8(text.lock().expect("whole").clone()).expect("text"))
 }
