@@ -17,14 +17,16 @@ use wgrad_trainer::{Augment, Border, Exit, Resume, Schedule, SgdConfig, Stop, St
 
 const FOLDER: &str = "WGRAD_TEST_RUN";
 const FAILING: &str = "WGRAD_TEST_FAILING";
-const EPOCHS: u32 = 120;
+const EPOCHS: &str = "WGRAD_TEST_EPOCHS";
+/// Epochs of ten steps for each signal.
+const EPOCHS_A_SIGNAL: u32 = 15;
 
-fn trainer() -> Trainer {
+fn trainer(epochs: u32) -> Trainer {
     let sgd = SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 1e-3, ..SgdConfig::default() };
     quiet(&device())
-        .epochs(EPOCHS)
+        .epochs(epochs)
         .sgd(sgd)
-        .schedule(Schedule::one_cycle(0.1, EPOCHS.into()).expect("good"))
+        .schedule(Schedule::one_cycle(0.1, epochs.into()).expect("good"))
         .augment(Augment::none().pad_crop(1, Border::Zero).flip())
         .checkpoint_every(3)
 }
@@ -38,7 +40,8 @@ fn child() {
     let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM]).expect("can be caught");
     let asked = stop.clone();
     std::thread::spawn(move || signals.forever().for_each(|_| asked.request(StopReason::Terminated)));
-    let mut run = trainer().out(&folder).stop(stop);
+    let epochs = std::env::var(EPOCHS).expect("given").parse().expect("a number");
+    let mut run = trainer(epochs).out(&folder).stop(stop);
     if folder.join("run.json").exists() {
         run = run.resume(Resume::default());
     } else {
@@ -59,9 +62,12 @@ fn child() {
     }
 }
 
-fn start(folder: &Path, failing: bool) -> Child {
+fn start(folder: &Path, epochs: u32, failing: bool) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("this test"));
-    command.args(["--exact", "child", "--ignored", "--test-threads=1"]).env(FOLDER, folder);
+    command
+        .args(["--exact", "child", "--ignored", "--test-threads=1"])
+        .env(FOLDER, folder)
+        .env(EPOCHS, epochs.to_string());
     if failing {
         command.env(FAILING, "1");
     }
@@ -82,19 +88,24 @@ fn signal(child: &mut Child, name: &str) {
 fn survives(name: &str, signals: u32, failing: bool) {
     let folder = tempfile::tempdir().expect("tmp");
     let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
-    let begun = Instant::now();
-    assert!(start(&whole, false).wait().expect("runs").success());
-    let length = begun.elapsed();
+    let epochs = signals * EPOCHS_A_SIGNAL;
+    let seconds = |folder: &Path, epochs: u32| {
+        let begun = Instant::now();
+        assert!(start(folder, epochs, false).wait().expect("runs").success());
+        begun.elapsed().as_secs_f32()
+    };
+    let opening = seconds(&folder.path().join("one"), 1);
+    // What a life may take of the training, on average, for the run to be over after about as many of them.
+    let share = (seconds(&whole, epochs) - opening).max(0.0) / signals as f32;
     let mut random = Stream::new(u64::from(signals), 7, u32::from(failing), 0);
     let (mut sent, mut in_training) = (0, 0);
     let newest =
         || Checkpoints::new(killed.join("checkpoints"), 1).list().ok().and_then(|list| list.first().map(|at| at.0));
     let result = loop {
-        // Most of a life is the start: the moments lie from its middle to well behind it, and no life is as long as the run.
-        let mut child = start(&killed, failing);
+        let mut child = start(&killed, epochs, failing);
         if sent < signals {
-            let moment = length.mul_f32(0.05 + 0.4 * random.unit_f32());
-            std::thread::sleep(moment.min(Duration::from_secs(3)));
+            let moment = opening * (0.6 + 0.4 * random.unit_f32()) + 1.6 * share * random.unit_f32();
+            std::thread::sleep(Duration::from_secs_f32(moment));
             signal(&mut child, name);
         }
         let before = newest();
@@ -110,7 +121,8 @@ fn survives(name: &str, signals: u32, failing: bool) {
         assert!(sent <= signals, "ended with {:?} and no signal: {said}", ended.status);
     };
     assert!(result.status.success());
-    assert!(sent >= signals / 2 && in_training >= signals / 4, "{sent} signals, {in_training} of them in training");
+    // On a busy machine lives are shorter or longer than was measured.
+    assert!(sent >= signals / 3 && in_training >= signals / 6, "{sent} signals, {in_training} of them in training");
     let file = |folder: &Path| fs::read(folder.join("model.safetensors")).expect("saved");
     assert!(file(&whole) == file(&killed), "other weights after {sent} signals");
     eprintln!(
