@@ -22,7 +22,9 @@ use transfer::{Transfer, VIEW, cache, tap};
 use wgrad::prelude::*;
 use wgrad::trainer::checkpoint::{Checkpoint, Contents, Meta};
 use wgrad::trainer::features::{ExtractOptions, LinearFit, LinearLoss};
-use wgrad::trainer::{BodyRates, Evaluation, EvaluationLine, LoadOptions, ModelCard, Preprocessing, Trained, View};
+use wgrad::trainer::{
+    BodyRates, Evaluation, EvaluationLine, LoadOptions, ModelCard, Preprocessing, Resume, Trained, View,
+};
 
 /// Teaches a trained network other classes and ends with one line `result {…}` for programs to read.
 #[derive(Debug, Parser)]
@@ -67,6 +69,9 @@ struct Args {
     /// New or empty folder for the results [default: a fresh one in runs/]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Go on with the run of one stage in this folder; the other arguments must be those that it began with
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "features", "stages"])]
+    resume: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -109,7 +114,11 @@ fn run() -> anyhow::Result<()> {
     trainer.check()?;
     if !args.features && args.stages == Stages::One {
         // The run makes its folder itself, once nothing can be refused any more.
-        let trained = pretrained(trainer.output(output).started(started), &transfer, &args).run()?;
+        let trainer = match &args.resume {
+            Some(folder) => trainer.out(folder).resume(Resume::default()),
+            None => trainer.output(output),
+        };
+        let trained = pretrained(trainer.started(started).stop(args::stop()), &transfer, &args).run()?;
         say(trained.report.result_line());
         return Ok(());
     }
@@ -154,8 +163,9 @@ fn two_stages(
     folder: &Path,
     started: Instant,
 ) -> anyhow::Result<Trained> {
+    let stop = args::stop();
     let stage = |body: BodyRates, lr: f64, folder: &Path| -> anyhow::Result<Trainer> {
-        Ok(stage(args, transfer, device, body, lr)?.out(folder).started(started))
+        Ok(stage(args, transfer, device, body, lr)?.out(folder).started(started).stop(stop.clone()))
     };
     let head = folder.join("head");
     if args.features {

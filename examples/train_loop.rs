@@ -20,6 +20,7 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let args = args::parse(&[("model", "resnet8"), ("epochs", "2"), ("batch_size", "64"), ("lr", "0.1")]);
+    args.refuse_trainers()?;
     let schedule = Schedule::one_cycle(args.lr, args.epochs.into())?;
     let splits = match &args.data {
         Some(folder) => data::open::fashion_mnist(folder)?,

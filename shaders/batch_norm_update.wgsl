@@ -1,4 +1,4 @@
-// computes: y = keep * running + take * batch: the moving average of a statistic
+// computes: y = keep * running + take * batch: the moving average of a statistic; y = running where that is no finite number
 // source: PyTorch torch.nn.BatchNorm2d
 // bindings: running batch y vec4f[n]; running may share storage with y
 // grid: invocations(n)
@@ -15,5 +15,8 @@ struct Args { n: u32, keep: f32, take: f32 }
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_id) lid: vec3u) {
   let i = (wid.y * nwg.x + wid.x) * WG + lid.x;
   if (i >= args.n) { return; }
-  y[i] = args.keep * running[i] + args.take * batch[i];
+  let moved = args.keep * running[i] + args.take * batch[i];
+  // On bits: a compiler may take for granted that there is no NaN.
+  let exponent = vec4u(0x7f800000u);
+  y[i] = select(running[i], moved, (bitcast<vec4u>(moved) & exponent) != exponent);
 }

@@ -12,6 +12,7 @@ mod signals;
 
 use device_args::note;
 pub(crate) use device_args::{DeviceArgs, finish, say};
+pub(crate) use signals::stop;
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -70,7 +71,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run in this folder, from its newest checkpoint; the other arguments must be those that it began with
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "weights"])]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "out")]
     pub(crate) resume: Option<PathBuf>,
     /// With --resume: take training images other than those that the run began with
     #[arg(long, requires = "resume")]
@@ -129,7 +130,7 @@ impl Args {
             .tuning(self.tuning_file()?)
             .tune(self.tune_budget()?)
             .keep(self.keep)
-            .stop(signals::stop())
+            .stop(stop())
             .started(self.started);
         let trainer = match self.checkpoint_every {
             Some(steps) => trainer.checkpoint_every(steps),
@@ -157,6 +158,23 @@ impl Args {
     /// How plans are compiled.
     pub(crate) fn compile_options(&self) -> CompileOptions {
         CompileOptions { temporary_bytes: self.memory.map(|mib| mib << 20), ..CompileOptions::default() }
+    }
+
+    /// Refuses what only a [`Trainer`] can do.
+    pub(crate) fn refuse_trainers(&self) -> anyhow::Result<()> {
+        let given = [
+            ("--resume", self.resume.is_some()),
+            ("--checkpoint-every", self.checkpoint_every.is_some()),
+            ("--patience", self.patience.is_some()),
+            ("--device-augment", self.device_augment),
+            ("--preview", self.preview.is_some()),
+        ];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) => {
+                anyhow::bail!("{name}: wanted an example that uses Trainer, this one writes the loop out")
+            }
+            None => Ok(()),
+        }
     }
 
     /// The network that was asked for.

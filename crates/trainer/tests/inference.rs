@@ -12,7 +12,7 @@ use wgrad_tensor::{CompileOptions, Params};
 use wgrad_trainer::data::{Pixels, folder, open};
 use wgrad_trainer::inference::{Crops, Tally, top};
 use wgrad_trainer::{
-    Classifier, Dataset, EvalStep, InferenceError, Loader, LoaderOptions, Overrides, Schedule, Show, Splits,
+    Classifier, Dataset, EvalStep, InferenceError, Loader, LoaderOptions, ModelCard, Overrides, Schedule, Show, Splits,
     StepOptions, Trainer, View, Weights, WeightsError, checkpoint,
 };
 
@@ -47,7 +47,8 @@ fn trained(root: &Path) -> [String; 2] {
     let trainer = trainer.schedule(Schedule::constant(0.05).expect("good")).show(Show::Nothing).eval_view(View::Whole);
     let report = trainer.run().expect("trains").report;
     assert!(report.test.accuracy > 0.9, "{:?}", report.test);
-    ["model", "checkpoint"].map(|name| out.join(format!("{name}.safetensors")).display().to_string())
+    // 4 batches an epoch.
+    ["model.safetensors", "checkpoints/step-000000000024.safetensors"].map(|name| out.join(name).display().to_string())
 }
 
 #[test]
@@ -172,4 +173,33 @@ fn a_network_of_grey_images_takes_colour_files() {
     let loader = Loader::new(Arc::clone(&set), LoaderOptions::eval(2)).expect("good");
     let batch = loader.epoch(0).next().expect("one").expect("good");
     assert!(batch.images.iter().all(|&word| word < 256), "one byte for each pixel");
+}
+
+/// A network that no zoo has, from what its run left.
+#[test]
+fn a_network_of_ones_own_is_used_by_its_layers() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let out = dir.path().join("run");
+    let device = device();
+    let trained = common::quiet(&device).epochs(3).out(&out).run().expect("trains");
+    let name = out.join("best.safetensors").display().to_string();
+    let weights = Weights::parse(&checkpoint::read(name.as_ref()).expect("there"), &name).expect("whole");
+    let card = ModelCard::from_metadata(&weights.metadata, &name).expect("good").expect("it says how it is used");
+    let open = |net: &dyn wgrad_layers::Layer, card: ModelCard| {
+        Classifier::of_network(&device, net, &weights, card, 4, CompileOptions::default(), &name)
+    };
+    let mut own = open(&common::net(), card.clone()).expect("the same layers");
+    let (test, view) = (own.prepare(quarters(43, 2)).expect("of its size"), [own.card().preprocessing.view]);
+    let (mut right, labels) = (0, test.labels.clone());
+    own.classify(&Arc::new(test), &view, &LoaderOptions::eval(4), |image, probabilities| {
+        right += u64::from(top(probabilities.expect("in memory"), 1)[0].0 == labels[image] as usize);
+    })
+    .expect("runs");
+    let best = trained.report.epochs.iter().filter_map(|epoch| epoch.test_accuracy).fold(0.0, f64::max);
+    assert_eq!(right as f64 / 43.0, best);
+
+    let two = ModelCard { class_names: vec!["a".into(), "b".into()], ..card.clone() };
+    assert!(matches!(open(&common::net(), two), Err(InferenceError::ClassNames { classes: 4, names: 2, .. })));
+    let other = (wgrad_layers::Flatten, wgrad_layers::Linear::new(64, 4));
+    assert!(matches!(open(&other, card), Err(InferenceError::Weights(_))));
 }

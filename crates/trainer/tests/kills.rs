@@ -123,8 +123,24 @@ fn survives(name: &str, signals: u32, failing: bool) {
     assert!(result.status.success());
     // On a busy machine lives are shorter or longer than was measured.
     assert!(sent >= signals / 3 && in_training >= signals / 6, "{sent} signals, {in_training} of them in training");
-    let file = |folder: &Path| fs::read(folder.join("model.safetensors")).expect("saved");
-    assert!(file(&whole) == file(&killed), "other weights after {sent} signals");
+    let file = |folder: &Path, name: &str| fs::read(folder.join(name)).expect("saved");
+    assert!(
+        file(&whole, "model.safetensors") == file(&killed, "model.safetensors"),
+        "other weights after {sent} signals"
+    );
+    // Where writes fail, the best epoch's may be one of them.
+    let best = "best.safetensors";
+    assert!(failing || file(&whole, best) == file(&killed, best), "another best epoch after {sent} signals");
+    // The columns that no clock is in.
+    let losses = |folder: &Path| -> Vec<String> {
+        let text = fs::read_to_string(folder.join("epochs.csv")).expect("logged");
+        text.lines().map(|line| line.split(',').take(7).collect::<Vec<_>>().join(",")).collect()
+    };
+    assert_eq!(losses(&whole), losses(&killed));
+    let partial = |folder: &Path| {
+        fs::read_dir(folder).expect("there").flatten().any(|e| e.file_name().to_string_lossy().ends_with(".partial"))
+    };
+    assert!(!partial(&killed) && !partial(&killed.join("checkpoints")), "what was half written is still there");
     eprintln!(
         "{sent} x SIG{name}, {in_training} of them after the first checkpoint: the weights are the same to the bit"
     );

@@ -12,8 +12,8 @@ use wgrad_tensor::ops::optimizer::AdamW;
 use wgrad_tensor::{Device, Init, Scope, Value};
 use wgrad_trainer::checkpoint::{Checkpoints, save_bytes};
 use wgrad_trainer::{
-    Augment, Border, Exit, Lookahead, Optimizer, Precision, Resume, Schedule, SgdConfig, Show, Stop, StopReason,
-    TrainError, Trained, Trainer, UpdateConfig,
+    Augment, Border, Checkpoint, Exit, Lookahead, Optimizer, Precision, Resume, Schedule, SgdConfig, Show, Stop,
+    StopReason, TrainError, Trained, Trainer, UpdateConfig,
 };
 
 type Bits = Vec<(String, Vec<u32>)>;
@@ -100,6 +100,10 @@ fn every_kind_of_state_goes_on() {
     equal(&|| update(UpdateConfig { ema: Some(0.9), clip_norm: Some(1.0), ..UpdateConfig::default() }), 3, 2);
     equal(&|| update(UpdateConfig { lookahead, ..UpdateConfig::default() }), 3, 2);
     equal(&|| update(UpdateConfig { accumulate: 4, ..UpdateConfig::default() }), 3, 2);
+    // Sums of gradients that are no numbers, from a scale that is too large at first, stay until the next sum begins.
+    let summed = UpdateConfig { accumulate: 2, clip_norm: Some(1.0), ..UpdateConfig::default() };
+    let half = "mixed-f16".parse::<Precision>().expect("known");
+    equal(&|| update(summed.clone()).precision(half.clone()), 1, 2);
     let adamw = || trainer(&device).optimizer(Optimizer::AdamW(AdamW::default()));
     equal(&adamw, 3, 2);
     for precision in ["mixed-f16", "bf16-sr"] {
@@ -148,6 +152,8 @@ fn damaged_checkpoints_are_passed_over_for_the_one_before() {
     }
     assert!(shown.contains(&format!("goes on from {}", listed[2].1.display())), "{shown}");
     assert!(!folder.path().join("checkpoints/.wgrad-x.partial").exists());
+    let aside = |path: &Path| path.with_extension("safetensors.broken").exists();
+    assert!(listed[..2].iter().all(|(_, path)| aside(path)));
 
     // With none that is whole, nothing is begun anew behind the user's back.
     for (_, path) in Checkpoints::new(folder.path().join("checkpoints"), 1).list().expect("reads") {
@@ -180,11 +186,16 @@ fn a_run_goes_on_with_its_own_settings_data_and_network_alone() {
         run.augment(Augment::none().pad_crop(1, Border::Zero).flip()).seed(5).show(Show::Nothing)
     };
     refused(other(data.clone()), "wanted the training images that the run began with", Exit::Checkpoint);
-    let network = Trainer::new((net(), Shifted), splits());
-    let network = network.device(device.clone()).batch_size(20).epochs(3).show(Show::Nothing).seed(5);
-    let network = network.sgd(SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 1e-3, ..SgdConfig::default() });
-    let network = network.schedule(Schedule::one_cycle(0.1, 3.0).expect("good"));
-    refused(network.augment(Augment::none().pad_crop(1, Border::Zero).flip()), "nothing was changed", Exit::Checkpoint);
+    // Another layer, and one with another number in it that no weight tells.
+    let network = |net: Box<dyn wgrad_layers::Layer>| {
+        let run =
+            Trainer::new(net, splits()).device(device.clone()).batch_size(20).epochs(3).show(Show::Nothing).seed(5);
+        let run = run.sgd(SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 1e-3, ..SgdConfig::default() });
+        let run = run.schedule(Schedule::one_cycle(0.1, 3.0).expect("good"));
+        run.augment(Augment::none().pad_crop(1, Border::Zero).flip())
+    };
+    refused(network(Box::new((net(), Shifted))), "graph: wanted", Exit::Checkpoint);
+    refused(network(Box::new((net(), wgrad_layers::Dropout::new(0.1)))), "graph: wanted", Exit::Checkpoint);
     assert!(fs::read(folder.path().join("run.json")).expect("there") == before);
 
     let forced = other(data).out(folder.path()).resume(Resume { force_data: true }).run().expect("asked for");
@@ -302,4 +313,115 @@ fn patience_ends_a_run_that_learns_no_more_and_the_best_stays() {
     assert_eq!(accuracies.len(), best + 1 + 2, "{accuracies:?}");
     assert!(folder.path().join("best.safetensors").exists());
     assert!(trainer(&device).patience(0).run().is_err_and(|error| error.to_string().contains("patience")));
+}
+
+#[test]
+fn a_run_killed_before_its_first_checkpoint_begins_with_its_own_weights_and_images() {
+    let device = device();
+    let folder = tempfile::tempdir().expect("tmp");
+    let (first, run) = (folder.path().join("first"), folder.path().join("run"));
+    trainer(&device).out(&first).run().expect("trains");
+    let file = first.join("model.safetensors");
+    let begin = || trainer(&device).weights(&file);
+    let whole = bits(&begin().out(&run).run().expect("trains").params);
+    // As a kill in the first epoch leaves it.
+    fs::remove_dir_all(run.join("checkpoints")).expect("removes");
+    let error = resumed(&device, &run).expect_err("fresh weights are not those").to_string();
+    assert!(error.contains("weights: wanted") && error.contains("model.safetensors"), "{error}");
+    let again = begin().out(&run).resume(Resume::default()).run().expect("from the same weights");
+    assert_eq!(bits(&again.params), whole);
+}
+
+#[test]
+fn what_changes_no_bit_may_change() {
+    let device = device();
+    let folder = tempfile::tempdir().expect("tmp");
+    let whole = bits(&trainer(&device).run().expect("trains").params);
+    begun(&device, folder.path());
+    let run = trainer(&device).out(folder.path()).resume(Resume::default()).bad_image_share(0.5).keep(1).threads(0);
+    assert_eq!(bits(&run.augment_on_device(true).run().expect("goes on").params), whole);
+    assert_eq!(Checkpoints::new(folder.path().join("checkpoints"), 1).list().expect("reads").len(), 1);
+}
+
+#[test]
+fn checkpoints_that_say_nonsense_are_errors() {
+    let device = device();
+    let folder = tempfile::tempdir().expect("tmp");
+    let newest = begun(&device, folder.path());
+    let good = Checkpoint::parse(&fs::read(&newest).expect("there"), "x").expect("whole");
+    for (key, value, part) in [
+        ("version", "2", "version"),
+        ("run", "{\"cursor\":{\"epoch\":0}}", "metadata \"run\""),
+        ("step", "many", "no whole number"),
+    ] {
+        let mut bad = good.clone();
+        bad.metadata.insert(key.to_string(), value.to_string());
+        fs::write(&newest, bad.to_sealed_bytes()).expect("writes");
+        let error = resumed(&device, folder.path()).expect_err(key);
+        assert!(error.to_string().contains(part), "{error}");
+        assert_eq!(Exit::of(&error), Exit::Checkpoint, "{error}");
+    }
+    // A best epoch and a place beyond all that was done: odd, and no reason to fail.
+    let mut odd = good.clone();
+    let mut state: serde_json::Value = serde_json::from_str(&odd.metadata["run"]).expect("JSON");
+    state["best"] = serde_json::json!({ "epoch": 7, "accuracy": 1.0 });
+    odd.metadata.insert("run".to_string(), state.to_string());
+    fs::write(&newest, odd.to_sealed_bytes()).expect("writes");
+    let run = trainer(&device).out(folder.path()).resume(Resume::default()).patience(1);
+    assert_eq!(run.run().expect("goes on").report.steps, 30);
+
+    for (text, part) in [("{\"epochs\":", "settings are not those"), ("[]", "wanted nothing, got")] {
+        fs::write(folder.path().join("run.json"), text).expect("writes");
+        let error = resumed(&device, folder.path()).expect_err(text).to_string();
+        assert!(error.contains(part) && error.contains("run.json"), "{error}");
+    }
+    fs::remove_file(folder.path().join("run.json")).expect("removes");
+    fs::create_dir(folder.path().join("run.json")).expect("a folder in its place");
+    assert!(resumed(&device, folder.path()).is_err());
+}
+
+#[test]
+fn a_stop_says_no_more_than_was_saved() {
+    let device = device();
+    let full = || io::Error::from(io::ErrorKind::StorageFull);
+    // Before the first step.
+    let stop = Stop::default();
+    stop.request(StopReason::Interrupted);
+    let folder = tempfile::tempdir().expect("tmp");
+    let error = trainer(&device).out(folder.path()).stop(stop).run().expect_err("stopped");
+    assert_eq!((Exit::of(&error), error.to_string().contains("resume")), (Exit::Stopped, false), "{error}");
+    // With a disk that takes nothing any more: the code says so, and not that all is well.
+    let stop = Stop::default();
+    let (asked, written) = (stop.clone(), AtomicU64::new(0));
+    let writer = move |path: &Path, bytes: &[u8]| match written.fetch_add(1, Ordering::Relaxed) {
+        0 => {
+            asked.request(StopReason::Interrupted);
+            save_bytes(path, bytes).map_err(io::Error::other)
+        }
+        _ => Err(full()),
+    };
+    let run = trainer(&device).out(folder.path().join("full")).checkpoint_every(3).stop(stop).checkpoint_writer(writer);
+    let error = run.run().expect_err("stopped");
+    assert_eq!(Exit::of(&error), Exit::Disk, "{error}");
+    // A writer that breaks is a failed write.
+    let run = trainer(&device).out(folder.path().join("panics")).checkpoint_every(1);
+    let error = run.checkpoint_writer(|_, _| panic!("on purpose")).run().expect_err("it never wrote");
+    assert!(error.to_string().contains("on purpose") && Exit::of(&error) == Exit::Disk, "{error}");
+}
+
+/// A kill between the folder and the first step leaves a folder that may be used again.
+#[test]
+fn a_folder_with_nothing_but_a_lock_is_empty() {
+    let device = device();
+    let folder = tempfile::tempdir().expect("tmp");
+    fs::write(folder.path().join("run.lock"), "1").expect("writes");
+    fs::create_dir(folder.path().join("checkpoints")).expect("makes");
+    trainer(&device)
+        .epochs(1)
+        .schedule(Schedule::constant(0.1).expect("good"))
+        .out(folder.path())
+        .run()
+        .expect("trains");
+    let again = trainer(&device).out(folder.path()).run().expect_err("a run is there");
+    assert!(matches!(again, TrainError::FolderInUse { .. }), "{again}");
 }

@@ -224,3 +224,31 @@ fn a_model_for_other_data_is_refused() {
     let error = trainer.show(Show::Nothing).run().expect_err("one channel").to_string();
     assert!(error.contains("0.0"), "{error}");
 }
+
+/// Images so bright that the squares of a batch norm overflow.
+#[derive(Clone, Debug)]
+struct Glare;
+
+impl Layer for Glare {
+    fn forward<'g>(&self, _: &Scope<'g>, x: Value<'g>) -> Value<'g> {
+        x.scale(1e30)
+    }
+}
+
+/// A step that is skipped must not leave its statistics behind.
+#[test]
+fn running_statistics_stay_numbers() {
+    let device = device();
+    let data = splits().train;
+    let mut params = Params::new(&device, 1);
+    let model = (Glare, wgrad_layers::BatchNorm2d::new(1), wgrad_layers::Flatten, wgrad_layers::Linear::new(64, 4));
+    let options = StepOptions::new(&data, 20);
+    let mut train = TrainStep::new(&device, &mut params, &model, &options).expect("compiles");
+    let before = params.get("1.running_var").expect("there");
+    let loader = Loader::new(Arc::new(data), LoaderOptions::train(20, 1)).expect("loads");
+    let batch = loader.epoch(0).next().expect("one").expect("batch");
+    train.run(&batch.images, &batch.labels, 0.01).expect("runs");
+    assert_eq!(params.get("1.running_var").expect("there"), before, "the batch's variance is beyond f32");
+    let mean = params.get("1.running_mean").expect("there").data[0];
+    assert!(mean.is_finite() && mean != 0.0, "{mean}: the mean is a number, and counts");
+}

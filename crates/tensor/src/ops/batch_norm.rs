@@ -304,7 +304,8 @@ impl OpDef for BatchNormUpdate {
     fn reference(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
         let (keep, take) = (1.0 - self.momentum, self.momentum * self.correction);
         for (i, y) in y[0].data.iter_mut().enumerate() {
-            *y = f64::from(keep) * x[0].data[i] + f64::from(take) * x[1].data[i];
+            let new = f64::from(keep) * x[0].data[i] + f64::from(take) * x[1].data[i];
+            *y = if new.is_finite() { new } else { x[0].data[i] };
         }
     }
 

@@ -57,7 +57,7 @@ impl Snapshots {
     /// Queues copies of all parameters as the steps submitted so far leave them. Returns at once.
     ///
     /// # Errors
-    /// A snapshot that was not taken yet, a store that has grown or is another one, a lost device.
+    /// A snapshot that was not taken yet, a store whose buffers have other sizes (it must be the same one), a lost device.
     pub fn begin(&mut self, params: &Params) -> Result<()> {
         let same = params.layout.buffer_bytes() == self.layout.buffer_bytes();
         let wrong = match (self.is_pending, same) {

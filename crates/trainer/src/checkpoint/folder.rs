@@ -14,7 +14,7 @@ const PARTIAL: (&str, &str) = (".wgrad-", ".partial");
 /// A folder of checkpoints `step-000000001234.safetensors`, of which the newest `keep` stay.
 ///
 /// A checkpoint is written beside its place, flushed and renamed, so that a kill at any moment leaves whole files and at most one
-/// partial one, which [`Checkpoints::sweep`] removes. Each has a hash of all its bytes inside: what a power cut or a bad disk made of
+/// partial one, which [`Checkpoints::prepare`] removes. Each has a hash of all its bytes inside: what a power cut or a bad disk made of
 /// it is found when it is read, and the one before it is taken.
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
@@ -28,7 +28,22 @@ pub struct Newest {
     /// The checkpoint and its file, if there is a whole one.
     pub found: Option<(Checkpoint, PathBuf)>,
     /// Newer files that are not whole, and why.
-    pub passed_over: Vec<CheckpointError>,
+    pub passed_over: Vec<(PathBuf, CheckpointError)>,
+}
+
+impl Newest {
+    /// Renames what was passed over to `….broken`: its steps are done again, and must not take it for the newest one later.
+    ///
+    /// # Errors
+    /// A file that cannot be renamed.
+    pub fn set_aside(&self) -> Result<(), CheckpointError> {
+        for (path, _) in &self.passed_over {
+            let mut aside = path.clone().into_os_string();
+            aside.push(".broken");
+            fs::rename(path, aside).map_err(|source| CheckpointError::Write { path: path.clone(), source })?;
+        }
+        Ok(())
+    }
 }
 
 impl Checkpoints {
@@ -45,7 +60,7 @@ impl Checkpoints {
     pub fn prepare(&self) -> Result<(), CheckpointError> {
         let failed = |source| CheckpointError::Write { path: self.folder.clone(), source };
         fs::create_dir_all(&self.folder).map_err(failed)?;
-        self.sweep();
+        sweep(&self.folder);
         tempfile::Builder::new().prefix(PARTIAL.0).suffix(PARTIAL.1).tempfile_in(&self.folder).map(drop).map_err(failed)
     }
 
@@ -83,34 +98,37 @@ impl Checkpoints {
     /// The newest checkpoint that is whole, and what is wrong with newer ones.
     ///
     /// # Errors
-    /// A folder that cannot be read.
+    /// A folder or a file that cannot be read: it may be whole, and is passed over by nobody.
     pub fn newest(&self) -> Result<Newest, CheckpointError> {
         let listed = self.list().map_err(|source| CheckpointError::Read { path: self.folder.clone(), source })?;
         let mut passed_over = Vec::new();
         for (_, path) in listed {
             match open(&path) {
                 Ok(checkpoint) => return Ok(Newest { found: Some((checkpoint, path)), passed_over }),
-                Err(error) => passed_over.push(error),
+                Err(error @ CheckpointError::Read { .. }) => return Err(error),
+                Err(error) => passed_over.push((path, error)),
             }
         }
         Ok(Newest { found: None, passed_over })
     }
 
-    /// Removes all but the newest. A file that cannot be removed stays: it costs room and nothing else.
-    pub fn prune(&self) {
-        for (_, path) in self.list().unwrap_or_default().into_iter().skip(self.keep) {
+    /// Removes all but the newest of those up to `step`, the one just written. A file that cannot be removed stays: it costs room and
+    /// nothing else.
+    pub fn prune(&self, step: u64) {
+        let listed = self.list().unwrap_or_default().into_iter().filter(|(at, _)| *at <= step);
+        for (_, path) in listed.skip(self.keep) {
             let _ = fs::remove_file(path);
         }
     }
+}
 
-    /// Removes the partial files of writes that were killed. Only the process that holds the run's lock may call it.
-    pub fn sweep(&self) {
-        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with(PARTIAL.0) && name.ends_with(PARTIAL.1) {
-                let _ = fs::remove_file(entry.path());
-            }
+/// Removes the partial files that killed writes left in `folder`. Only the process that holds the run's lock may do so.
+pub(crate) fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PARTIAL.0) && name.ends_with(PARTIAL.1) {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -164,11 +182,16 @@ mod tests {
         fs::write(&two, flipped).expect("flips");
         let newest = checkpoints.newest().expect("reads");
         assert_eq!(step(&newest), Some("90"));
-        let said: Vec<String> = newest.passed_over.iter().map(ToString::to_string).collect();
+        let said: Vec<String> = newest.passed_over.iter().map(|(_, error)| error.to_string()).collect();
         assert!(said[0].contains("000001000") && said[1].contains("000100"), "{said:?}");
+        newest.set_aside().expect("renames");
+        assert_eq!(checkpoints.list().expect("reads").len(), 1);
         fs::write(&one, "").expect("empties");
         let newest = checkpoints.newest().expect("reads");
-        assert!(newest.found.is_none() && newest.passed_over.len() == 3);
+        assert!(newest.found.is_none() && newest.passed_over.len() == 1);
+        fs::remove_file(&one).expect("removes");
+        fs::create_dir(&one).expect("what cannot be read is no broken file");
+        assert!(matches!(checkpoints.newest(), Err(CheckpointError::Read { .. })));
     }
 
     #[test]
@@ -181,7 +204,9 @@ mod tests {
         for name in ["notes.txt", "step-x.safetensors", ".wgrad-abc.partial"] {
             fs::write(folder.path().join(name), "").expect("writes");
         }
-        checkpoints.prune();
+        checkpoints.prune(3);
+        assert_eq!(checkpoints.list().expect("reads").len(), 3, "4 is not of this life");
+        checkpoints.prune(4);
         assert_eq!(checkpoints.list().expect("reads").iter().map(|(step, _)| *step).collect::<Vec<_>>(), [4, 3]);
         checkpoints.prepare().expect("good");
         let there = |name: &str| folder.path().join(name).exists();

@@ -14,6 +14,7 @@ mod tests;
 
 pub(crate) use file::write_whole;
 pub use file::{read, save_bytes};
+pub(crate) use folder::sweep;
 pub use folder::{Checkpoints, Newest};
 
 use crate::data::Dataset;

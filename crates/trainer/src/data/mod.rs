@@ -12,6 +12,7 @@ pub mod features;
 pub mod folder;
 pub mod idx;
 mod jpeg;
+mod kept;
 pub mod list;
 pub mod open;
 pub mod record;
@@ -21,6 +22,7 @@ mod store;
 
 pub use error::DataError;
 pub use features::Features;
+pub(crate) use kept::Kept;
 pub use store::{ImageStore, Picture, Pixels, escaped};
 
 use wgrad_tensor::TensorDesc;

@@ -10,6 +10,7 @@ use crate::step::{EvalStep, StepOptions};
 use crate::weights::{LoadOptions, LoadReport, Weights, WeightsError};
 use std::collections::HashSet;
 use std::sync::Arc;
+use wgrad_layers::Layer;
 use wgrad_tensor::{CompileOptions, Device, Mode, Params};
 
 /// A network with its weights on a device.
@@ -36,6 +37,24 @@ impl Classifier {
         compile: CompileOptions,
         origin: &str,
     ) -> Result<Classifier, InferenceError> {
+        let architecture = card.architecture.as_deref().unwrap_or_default();
+        let net = network(architecture, card.preprocessing.channels, card.class_names.len())?;
+        Classifier::of_network(device, &*net, weights, card, batch_size, compile, origin)
+    }
+
+    /// [`Classifier::new`] for a network of one's own, which ends in as many classes as `card` names.
+    ///
+    /// # Errors
+    /// As [`Classifier::new`]; another number of classes.
+    pub fn of_network(
+        device: &Device,
+        net: &dyn Layer,
+        weights: &Weights,
+        card: ModelCard,
+        batch_size: usize,
+        compile: CompileOptions,
+        origin: &str,
+    ) -> Result<Classifier, InferenceError> {
         let not_finite = |(name, array): (&String, &wgrad_tensor::Array)| {
             array.data.iter().find(|value| !value.is_finite()).map(|value| (name.clone(), *value))
         };
@@ -43,15 +62,17 @@ impl Classifier {
             return Err(InferenceError::NotFinite { origin: origin.to_string(), tensor, value });
         }
         let input = &card.preprocessing;
-        let architecture = card.architecture.as_deref().unwrap_or_default();
-        let net = network(architecture, input.channels, card.class_names.len())?;
         let options = StepOptions { logits: true, compile, ..StepOptions::new(&blank(input), batch_size) };
         let mut params = Params::new(device, 0);
-        let step = EvalStep::new(device, &mut params, &*net, &options)?;
+        let step = EvalStep::new(device, &mut params, net, &options)?;
+        if step.classes() != card.class_names.len() {
+            let (origin, names) = (origin.to_string(), card.class_names.len());
+            return Err(InferenceError::ClassNames { origin, classes: step.classes(), names });
+        }
         let load = LoadOptions::new().lenient();
         let load = if input.order == ChannelOrder::Bgr { load.bgr() } else { load };
         let mut report = weights.load_into(&mut params, &load, origin)?;
-        let training = declared(&*net, input, Mode::Train)?;
+        let training = declared(net, input, Mode::Train)?;
         let training: HashSet<&str> = training.iter().map(|(name, _)| name.as_str()).collect();
         report.unexpected.retain(|(name, _)| !training.contains(name.as_str()));
         if !report.is_complete() {

@@ -55,7 +55,9 @@ pub enum InferenceError {
         missing: String,
     },
     /// No network of the zoo has this name.
-    #[error("--model: wanted one of {known}, got {got:?}")]
+    #[error(
+        "network (--model): wanted one of {known}, got {got:?}; a network of your own goes by Classifier::of_network"
+    )]
     Architecture {
         /// All names.
         known: String,
@@ -64,7 +66,7 @@ pub enum InferenceError {
     },
     /// The weights lack what the network needs to be built.
     #[error(
-        "{origin}: wanted the weights of {architecture}, got a file without its last layer {head:?}; name the network with --model"
+        "{origin}: wanted the weights of {architecture}, got a file without its last layer {head:?}; name the network (--model)"
     )]
     OtherNetwork {
         /// Path, or name of the bytes.
@@ -76,7 +78,7 @@ pub enum InferenceError {
     },
     /// The class names are not as many as the network has classes.
     #[error(
-        "{origin}: wanted the names of {classes} classes, as the last layer has them, got {names}; give them with --classes"
+        "{origin}: wanted the names of {classes} classes, as the last layer has them, got {names}; give them (--classes)"
     )]
     ClassNames {
         /// Path, or name of the bytes.
@@ -97,7 +99,9 @@ pub enum InferenceError {
         value: f32,
     },
     /// Images in memory have one size, and it is not the network's.
-    #[error("data set {dataset}: wanted images of {wanted} pixels and channels, got {got}; give --size, or other data")]
+    #[error(
+        "data set {dataset}: wanted images of {wanted} pixels and channels, got {got}; give the size (--size), or other data"
+    )]
     Images {
         /// Name of the data set.
         dataset: String,

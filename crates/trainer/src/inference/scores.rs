@@ -1,7 +1,7 @@
 //! The probabilities of every image, averaged over several views of it.
 
 use crate::augment::{Augment, View};
-use crate::data::Dataset;
+use crate::data::{Dataset, Kept, Pixels};
 use crate::error::TrainError;
 use crate::loader::{Batch, LastBatch, Loader, LoaderOptions, OnBadImage};
 use crate::step::EvalStep;
@@ -14,8 +14,8 @@ use wgrad_tensor::Ticket;
 /// others. Hands each image's index and its probabilities to `each`, in the order of the data set; an image that cannot be read
 /// comes with what is wrong with it. `options` are those of an evaluation ([`LoaderOptions::eval`]) with the step's batch size;
 /// their
-/// order and augmentation are replaced, and their threads shared among the views. Each view decodes the images anew, and holds the
-/// batches of a loader.
+/// order and augmentation are replaced, and their threads shared among the views. An image in a file is decoded once for all of
+/// them; each view holds the batches of a loader.
 ///
 /// # Errors
 /// A step compiled without [`crate::StepOptions::logits`], no view, a batch that cannot be made, more bad images than
@@ -30,6 +30,13 @@ pub fn score_views(
     if views.is_empty() {
         return Err(TrainError::setting("views", "at least one", 0));
     }
+    let dataset = &match &dataset.images {
+        Pixels::Stored(store) => {
+            let images = Pixels::Stored(Arc::new(Kept::new(Arc::clone(store), views.len())));
+            Arc::new(Dataset { images, ..Dataset::clone(dataset) })
+        }
+        Pixels::Memory(_) => Arc::clone(dataset),
+    };
     let loader = |view: &Option<View>| {
         // The views share the threads.
         let threads = if options.threads == 0 { 0 } else { (options.threads / views.len()).max(1) };

@@ -22,6 +22,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use crate::data::Dataset;
 use faults::Faults;
+pub(crate) use maker::panic_message;
 use maker::{Maker, Order};
 use threads::Running;
 

@@ -59,10 +59,23 @@ impl RunLog {
         self.note(self.epochs.clone(), result);
     }
 
-    /// Takes out what was logged after `steps` steps of the run: a run that goes on from an earlier checkpoint logs these steps again.
-    pub fn rewind(&mut self, steps: u64) {
-        for path in [self.json.clone(), self.steps.clone(), self.epochs.clone()] {
-            let result = rewind(&path, steps);
+    /// Takes out what was logged after `steps` steps and `epochs` whole epochs of the run: a run that goes on from there logs that
+    /// again.
+    pub fn rewind(&mut self, steps: u64, epochs: u32) {
+        let json = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            match line["kind"].as_str() {
+                Some("epoch") => Some(line["epoch"].as_u64()? < u64::from(epochs)),
+                _ => Some(line["step"].as_u64()? <= steps),
+            }
+        };
+        let column = |line: &str, at: usize| line.split(',').nth(at)?.parse::<u64>().ok();
+        let step = |line: &str| column(line, 1).map(|step| step <= steps);
+        let epoch = |line: &str| column(line, 0).map(|epoch| epoch < u64::from(epochs));
+        let kept: [(PathBuf, &dyn Fn(&str) -> Option<bool>); 3] =
+            [(self.json.clone(), &json), (self.steps.clone(), &step), (self.epochs.clone(), &epoch)];
+        for (path, is_kept) in kept {
+            let result = rewind(&path, is_kept);
             self.note(path, result);
         }
     }
@@ -121,19 +134,16 @@ fn append(path: &Path, header: Option<&str>, line: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-/// Keeps the lines of `path` whose step is at most `steps`; of a header, or a line that is none, nothing is known, and it stays.
-fn rewind(path: &Path, steps: u64) -> io::Result<()> {
+/// Keeps the lines of `path` that `is_kept` says; of a header, or a line that is none, it knows nothing, and it stays. A last line
+/// without an end was cut by a kill.
+fn rewind(path: &Path, is_kept: &dyn Fn(&str) -> Option<bool>) -> io::Result<()> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    let step = |line: &str| match line.starts_with('{') {
-        true => serde_json::from_str::<serde_json::Value>(line).ok()?["step"].as_u64(),
-        false => line.split(',').nth(1)?.parse().ok(),
-    };
-    let kept: String =
-        text.split_inclusive('\n').filter(|line| step(line.trim()).is_none_or(|at| at <= steps)).collect();
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let kept: String = whole.filter(|line| is_kept(line.trim()) != Some(false)).collect();
     if kept == text { Ok(()) } else { write_whole(path, kept.as_bytes()) }
 }
 
@@ -169,14 +179,19 @@ mod tests {
     fn what_came_after_a_checkpoint_is_taken_out() {
         let dir = tempfile::tempdir().expect("tmp");
         let mut log = RunLog::new(dir.path());
-        log.rewind(5);
+        log.rewind(5, 0);
         // Epochs end after 100, 200, … steps.
         (1..=3).for_each(|i| log.step(&step(i * 60)));
         (0..2).for_each(|i| log.epoch(&epoch(i)));
-        log.rewind(120);
+        fs::write(
+            dir.path().join("steps.csv"),
+            fs::read_to_string(dir.path().join("steps.csv")).expect("file") + "1,9",
+        )
+        .expect("cut");
+        log.rewind(120, 1);
         let lines = |f: &str| fs::read_to_string(dir.path().join(f)).expect("file").lines().count();
         assert_eq!((lines("log.jsonl"), lines("steps.csv"), lines("epochs.csv"), log.failed_writes()), (3, 3, 2, 0));
-        log.rewind(0);
+        log.rewind(0, 0);
         assert_eq!((lines("log.jsonl"), lines("steps.csv")), (0, 1), "the header stays");
     }
 

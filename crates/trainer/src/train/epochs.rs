@@ -2,8 +2,7 @@
 
 use super::evaluate::evaluate_unless;
 use super::lock::RunLock;
-use super::resume::SETTINGS;
-use super::saver::{Saver, Told};
+use super::saver::{NotFinite, Saver, Told, not_finite};
 use super::state::{Best, Part, RunState, Sums};
 use super::stop::{Stop, StopReason};
 use super::{Evaluation, LAG, Report};
@@ -17,7 +16,7 @@ use crate::step::{EvalStep, TrainStep};
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Instant;
-use wgrad_tensor::{Device, Params, Snapshot, Ticket};
+use wgrad_tensor::{Device, Params, Snapshot, Snapshots, Ticket};
 
 const MODEL: &str = "model.safetensors";
 const BEST: &str = "best.safetensors";
@@ -42,6 +41,7 @@ struct EpochFigures {
     loss: f64,
     accuracy: f64,
     lr: f32,
+    images: u64,
     images_per_s: f64,
     data_wait_share: f64,
 }
@@ -84,6 +84,9 @@ pub(super) struct Run {
     pub(super) saver: Option<Saver>,
     /// Where the run stands; with a checkpoint's in it when it goes on.
     pub(super) state: RunState,
+    /// The best epoch before the last one that was.
+    pub(super) best_before: Option<Best>,
+    pub(super) steps_per_epoch: u64,
     pub(super) stop: Stop,
     /// Messages about bad images that were told.
     pub(super) faults: HashSet<String>,
@@ -93,13 +96,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn welcome(
-        &mut self,
-        device: &Device,
-        train: &Loader,
-        test: &Loader,
-        settings: &serde_json::Value,
-    ) -> Result<(), TrainError> {
+    pub(super) fn welcome(&mut self, device: &Device, train: &Loader, test: &Loader) {
         let info = device.info();
         let weights: usize = self.params.of_kind(wgrad_tensor::ParamKind::Weight).map(|decl| decl.shape.numel()).sum();
         self.progress.message(&format!(
@@ -131,14 +128,9 @@ impl Run {
             self.progress.message(&tuned.summary());
         }
         if let Some(files) = &self.files {
-            // A run that goes on keeps the settings that it began with.
-            if self.state == RunState::default() {
-                files.write(SETTINGS, &format!("{settings:#}\n"))?;
-            }
             self.progress.message(&format!("results in {}", files.folder.display()));
         }
         self.begun = Instant::now();
-        Ok(())
     }
 
     /// Trains and tests until all epochs are done, or `patience` is over. Returns the last evaluation.
@@ -178,7 +170,7 @@ impl Run {
     }
 
     fn is_out_of(&self, patience: Option<u32>) -> bool {
-        let since = self.state.best.map(|best| self.state.cursor.epoch - best.epoch - 1);
+        let since = self.state.best.map(|best| self.state.cursor.epoch.saturating_sub(best.epoch + 1));
         patience.zip(since).is_some_and(|(patience, since)| since >= patience)
     }
 
@@ -202,7 +194,13 @@ impl Run {
         let mut pending: VecDeque<Pending> = VecDeque::new();
         loop {
             let reason = self.stop.requested();
-            let batch = if reason.is_some() { None } else { batches.next().transpose()? };
+            let batch = if reason.is_some() { None } else { batches.next() };
+            // What was learned until then is saved before images that cannot be read end the run.
+            let (batch, failed) = match batch {
+                Some(Err(error)) => (None, Some(error)),
+                Some(Ok(batch)) => (Some(batch), None),
+                None => (None, None),
+            };
             if let Some(batch) = &batch {
                 let step = self.train.steps_done();
                 let lr = self.schedule.lr(step, steps_per_epoch);
@@ -249,6 +247,10 @@ impl Run {
                 self.state.cursor = done.next;
                 self.advance_checkpoint(done.step + 1)?;
             }
+            if let Some(error) = failed {
+                self.save_where_it_stands()?;
+                return Err(error.into());
+            }
             if let Some(reason) = reason.filter(|_| ended) {
                 return Err(self.stopped(reason)?);
             }
@@ -261,9 +263,8 @@ impl Run {
         let (loss, accuracy) = whole.means(batch_size);
         let lr = self.schedule.lr(self.train.steps_done().saturating_sub(1), steps_per_epoch);
         let data_wait_share = wait_s / elapsed_s.max(f64::MIN_POSITIVE);
-        self.state.images += whole.steps * batch_size as u64;
-        self.state.train_s += elapsed_s;
-        Ok(EpochFigures { loss, accuracy, lr, images_per_s, data_wait_share })
+        let images = whole.steps * batch_size as u64;
+        Ok(EpochFigures { loss, accuracy, lr, images, images_per_s, data_wait_share })
     }
 
     /// A loss that is no number ends the run at once, where nothing kept the step from the weights; else the step was skipped, and
@@ -297,9 +298,9 @@ impl Run {
 
     /// Sends a checkpoint on its way when the losses up to its step are known.
     fn advance_checkpoint(&mut self, step: u64) -> Result<(), TrainError> {
-        let state = self.state_now();
+        let state = (self.saver.as_ref().and_then(Saver::wants_state_of) == Some(step)).then(|| self.state_now());
         let Some(saver) = &mut self.saver else { return Ok(()) };
-        if saver.wants_state_of() == Some(step) {
+        if let Some(state) = state {
             saver.state(state);
         }
         saver.advance()?;
@@ -321,30 +322,45 @@ impl Run {
         for told in saver.told(wait)? {
             match told {
                 Told::Message(text) => self.progress.message(&text),
-                Told::NotFinite { tensor, value } => {
-                    let step = self.train.steps_done();
+                Told::BestIsLost => self.state.best = self.best_before,
+                Told::NotFinite(NotFinite { tensor, value, step, epoch }) => {
                     let what = format!("tensor {tensor:?} holds {value}");
-                    return Err(self.diverged(what, self.state.cursor.epoch, step.saturating_sub(1), f32::NAN));
+                    let last = step.saturating_sub(1);
+                    let lr = self.schedule.lr(last, self.steps_per_epoch);
+                    // The epoch behind a last step counts as done.
+                    let epoch = if last / self.steps_per_epoch < u64::from(epoch) { epoch - 1 } else { epoch };
+                    return Err(self.diverged(what, epoch, last, lr));
                 }
             }
         }
         Ok(())
     }
 
+    /// Saves a checkpoint of this very moment, between two steps. Returns its file; none where the run keeps no files.
+    fn save_where_it_stands(&mut self) -> Result<Option<PathBuf>, TrainError> {
+        let step = self.train.steps_done();
+        // A second try: a disk that was full for a moment must not cost what was learned.
+        for _ in 0..2 {
+            let state = self.state_now();
+            let meta = Meta { step, epoch: state.cursor.epoch, ..self.meta.clone() };
+            let Some(saver) = &mut self.saver else { return Ok(None) };
+            let snapshot = saver.snapshot(&self.params)?;
+            saver.save(snapshot, meta, state, None);
+            self.tell_saved(true)?;
+            if let Some(path) = self.saver.as_ref().and_then(|saver| saver.written(step)) {
+                return Ok(Some(path));
+            }
+        }
+        let failure = self.saver.as_mut().and_then(Saver::take_failure);
+        failure.map_or(Ok(None), |error| Err(error.into()))
+    }
+
     /// Saves what was learned, and says so in an error.
     fn stopped(&mut self, reason: StopReason) -> Result<TrainError, TrainError> {
         let reason = self.stop.requested().unwrap_or(reason);
-        let step = self.train.steps_done();
-        let state = self.state_now();
-        let mut checkpoint = None;
-        if let Some(saver) = &mut self.saver {
-            let snapshot = saver.snapshot(&self.params)?;
-            saver.save(snapshot, Meta { step, epoch: state.cursor.epoch, ..self.meta.clone() }, state, None);
-            self.tell_saved(true)?;
-            checkpoint = self.saver.as_ref().and_then(|saver| saver.newest()).map(PathBuf::from);
-        }
+        let checkpoint = self.save_where_it_stands()?;
         self.progress.finish();
-        Ok(TrainError::Stopped { reason, step, checkpoint })
+        Ok(TrainError::Stopped { reason, step: self.train.steps_done(), checkpoint })
     }
 
     fn diverged(&mut self, what: String, epoch: u32, step: u64, lr: f32) -> TrainError {
@@ -389,6 +405,8 @@ impl Run {
             self.state.skipped = skipped;
         }
         self.state.records.push(record);
+        self.state.images += figures.images;
+        self.state.train_s += self.state.part.elapsed_s;
         self.state.part = Part::default();
         self.state.cursor = Cursor { epoch: epoch + 1, step: 0 };
         self.meta.step = self.train.steps_done();
@@ -400,6 +418,7 @@ impl Run {
             (Some(test), Some(best)) => test.accuracy > best.accuracy,
             (test, _) => test.is_some(),
         };
+        self.best_before = self.state.best;
         if let Some(test) = test.filter(|_| is_best) {
             self.state.best = Some(Best { epoch, accuracy: test.accuracy });
         }
@@ -411,8 +430,9 @@ impl Run {
                 (Some(snapshot), bad)
             }
             None => {
-                let all = Checkpoint::of(&self.params, &self.meta, Contents::All)?;
-                (None, all.not_finite().map(|(tensor, value)| (tensor.to_string(), value)))
+                let mut snapshots = Snapshots::new(&self.params)?;
+                snapshots.begin(&self.params)?;
+                (None, not_finite(&snapshots.take()?))
             }
         };
         if let Some((tensor, value)) = bad {
@@ -482,12 +502,4 @@ impl Run {
         self.progress.finish();
         Ok((report, self.params))
     }
-}
-
-/// The first parameter that holds a NaN or an infinity, and that number.
-fn not_finite(snapshot: &Snapshot) -> Option<(String, f32)> {
-    snapshot.decls().find_map(|decl| {
-        let value = snapshot.get(&decl).data.into_iter().find(|value| !value.is_finite())?;
-        Some((decl.name, value))
-    })
 }

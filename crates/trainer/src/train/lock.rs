@@ -28,9 +28,11 @@ impl RunLock {
                 let mut process = String::new();
                 // Some systems let nobody read a locked file: the number is for the message alone.
                 let _ = file.take(20).read_to_string(&mut process);
-                let process = process.trim().to_string();
+                let process = Some(process.trim()).filter(|number| !number.is_empty()).unwrap_or("unknown").to_string();
                 return Err(TrainError::RunInUse { path: folder.to_owned(), process });
             }
+            // Some network file systems have no locks: better a run without than none at all.
+            Err(TryLockError::Error(source)) if has_no_locks(&source) => {}
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let number = std::process::id().to_string();
@@ -41,6 +43,12 @@ impl RunLock {
         written.map_err(failed)?;
         Ok(RunLock { _file: file })
     }
+}
+
+fn has_no_locks(error: &std::io::Error) -> bool {
+    // ENOLCK, ENOSYS, EOPNOTSUPP.
+    error.kind() == std::io::ErrorKind::Unsupported
+        || cfg!(target_os = "linux") && matches!(error.raw_os_error(), Some(37 | 38 | 95))
 }
 
 #[cfg(test)]

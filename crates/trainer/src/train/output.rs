@@ -1,5 +1,7 @@
 //! Where a run keeps its files: a folder of its own, never one that holds something.
 
+use super::lock::LOCK;
+use super::resume::CHECKPOINTS;
 use crate::error::TrainError;
 use std::fs;
 use std::io::ErrorKind;
@@ -39,11 +41,15 @@ impl Output {
         let unwritable = |source| TrainError::Write { path: path.clone(), source };
         match fs::read_dir(path) {
             Ok(_) if matches!(self, Output::Numbered(_)) => Ok(()),
-            Ok(mut entries) => match entries.next() {
-                None => Ok(()),
-                Some(Ok(entry)) => Err(in_use(&format!("one that holds {:?}", entry.file_name()))),
-                Some(Err(source)) => Err(unwritable(source)),
-            },
+            Ok(entries) => {
+                for entry in entries {
+                    let entry = entry.map_err(unwritable)?;
+                    if !is_left_behind(&entry) {
+                        return Err(in_use(&format!("one that holds {:?}", entry.file_name())));
+                    }
+                }
+                Ok(())
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) if error.kind() == ErrorKind::NotADirectory => Err(in_use("a file")),
             Err(source) => Err(unwritable(source)),
@@ -68,6 +74,12 @@ impl Output {
             }
         }
     }
+}
+
+/// Whether this is what a run leaves that was killed before it had begun: its lock, and an empty folder for checkpoints.
+fn is_left_behind(entry: &fs::DirEntry) -> bool {
+    let name = entry.file_name();
+    name == LOCK || name == CHECKPOINTS && fs::remove_dir(entry.path()).is_ok()
 }
 
 /// Makes the first folder `stem-NNN` that is not there yet; two runs that start at once get two folders.

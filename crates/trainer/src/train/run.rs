@@ -2,7 +2,7 @@
 
 use super::epochs::{Files, Run};
 use super::lock::RunLock;
-use super::resume::CHECKPOINTS;
+use super::resume::{CHECKPOINTS, SETTINGS};
 use super::saver::Saver;
 use super::{Output, Show, Trained, Trainer};
 use crate::augment::preview::contact_sheet;
@@ -11,7 +11,7 @@ use crate::error::TrainError;
 use crate::loader::{Loader, LoaderOptions};
 use crate::metrics::{Progress, RunLog};
 use crate::model_card::{ModelCard, Preprocessing};
-use crate::step::{EvalStep, TrainStep};
+use crate::step::{EvalStep, StepOptions, TrainStep};
 use crate::tuning::TuningFile;
 use crate::weights::{LoadOptions, Weights};
 use std::collections::HashSet;
@@ -19,7 +19,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wgrad_tensor::{Device, Params};
+use wgrad_tensor::{Device, Graph, Mode, Params, Snapshots};
 
 /// Name of the table of choices that a run began with.
 const TUNING: &str = "tuning.json";
@@ -57,11 +57,8 @@ impl Trainer {
             _ => None,
         };
         if let (Some(_), Output::Folder(folder)) = (&opened, &self.output) {
-            let table = folder.join(TUNING);
-            if table.exists() {
-                // The choices that the run began with are part of its bits.
-                (self.tuning, self.tune) = (TuningFile::open(&table)?, Duration::ZERO);
-            }
+            // The choices that the run began with are part of its bits, and so is that it had none.
+            (self.tuning, self.tune) = (TuningFile::open(&folder.join(TUNING))?, Duration::ZERO);
         }
         let from = opened.as_ref().and_then(|opened| opened.from.as_ref());
         let first = match (first, from) {
@@ -74,6 +71,9 @@ impl Trainer {
         let options = self.step_options(self.batch_size, self.tune);
         let mut train = TrainStep::new(&device, &mut params, &*self.model, &options)?;
         self.tuning.keep(train.plan())?;
+        if let Some(reason) = self.stop.requested() {
+            return Err(TrainError::Stopped { reason, step: 0, checkpoint: None });
+        }
         let rest = train.plan().tuned().rest(self.tune);
         let eval = EvalStep::new(&device, &mut params, &*self.model, &self.step_options(eval_batch, rest))?;
         self.tuning.keep(eval.plan())?;
@@ -104,14 +104,26 @@ impl Trainer {
         eval_options.bad_image_share = self.bad_image_share;
         let eval_loader = Loader::new(Arc::new(self.data.test), eval_options)?;
         let is_resumed = opened.is_some();
+        // Before there is a folder: without the memory for it nothing shall be left behind.
+        let snapshots = match self.output {
+            Output::Nowhere => None,
+            _ => Some(Snapshots::new(&params)?),
+        };
         let (folder, lock, state) = match (opened, self.output) {
             (Some(opened), Output::Folder(folder)) => {
                 messages.extend(opened.messages);
+                opened.broken.map_or(Ok(()), |broken| broken.set_aside())?;
                 (Some(folder), Some(opened.lock), opened.from.map(|(.., state)| state))
             }
             (_, output) => {
                 let folder = output.create(&self.name)?;
                 let lock = folder.as_deref().map(RunLock::take).transpose()?;
+                if let Some(folder) = &folder {
+                    // At once: what has no settings is no run.
+                    let path = folder.join(SETTINGS);
+                    let written = write_whole(&path, format!("{settings:#}\n").as_bytes());
+                    written.map_err(|source| TrainError::Write { path, source })?;
+                }
                 (folder, lock, None)
             }
         };
@@ -119,13 +131,14 @@ impl Trainer {
         if let Some((sheet, path)) = preview {
             write_whole(&path, &sheet).map_err(|source| TrainError::Write { path, source })?;
         }
-        let saver = match &folder {
-            Some(folder) => {
+        let saver = match (&folder, snapshots) {
+            (Some(folder), Some(snapshots)) => {
+                checkpoint::sweep(folder);
                 self.tuning.save_copy(&folder.join(TUNING))?;
                 let checkpoints = Checkpoints::new(folder.join(CHECKPOINTS), self.keep);
-                Some(Saver::new(&params, checkpoints, card.clone(), self.checkpoint_writer.take())?)
+                Some(Saver::new(snapshots, checkpoints, card.clone(), self.checkpoint_writer.take())?)
             }
-            None => None,
+            _ => None,
         };
         let plans = [Some(train.plan()), train.update_plan(), train.lookahead_plan(), Some(eval.plan())];
         let created = plans.into_iter().flatten().map(|plan| plan.created()).chain(saver.iter().map(Saver::created));
@@ -138,7 +151,7 @@ impl Trainer {
         };
         let mut log = folder.as_deref().map(RunLog::new);
         if let Some(log) = log.as_mut().filter(|_| is_resumed) {
-            log.rewind(train.steps_done());
+            log.rewind(train.steps_done(), state.as_ref().map_or(0, |state| state.cursor.epoch));
         }
         let mut run = Run {
             schedule: self.schedule,
@@ -161,6 +174,8 @@ impl Trainer {
             skips_bad_steps,
             saver,
             state: state.unwrap_or_default(),
+            best_before: None,
+            steps_per_epoch: u64::from(train_loader.steps_per_epoch()),
             stop: self.stop,
             faults: HashSet::new(),
             saved: Vec::new(),
@@ -169,7 +184,7 @@ impl Trainer {
             eval,
             params,
         };
-        run.welcome(&device, &train_loader, &eval_loader, &settings)?;
+        run.welcome(&device, &train_loader, &eval_loader);
         messages.iter().for_each(|message| run.progress.message(message));
         let test = run.epochs(&train_loader, &eval_loader, (self.epochs, self.eval_every), self.patience)?;
         let adapter = device.info().name.clone();
@@ -195,6 +210,15 @@ impl Trainer {
         Ok(First { weights, pretrained })
     }
 
+    /// CRC-32 of the network's trace: what its layers compute, whatever they are called.
+    fn graph_sum(&self) -> u32 {
+        let graph = Graph::new();
+        // Who moves the pixels is no matter of the network's.
+        let options = StepOptions { device_moves: false, ..self.step_options(self.batch_size, Duration::ZERO) };
+        options.trace(&graph, Mode::Train, &*self.model);
+        crc32fast::hash(graph.data().to_string().as_bytes())
+    }
+
     /// The settings as they stand in `run.json`.
     fn settings(&self, device: &Device) -> serde_json::Value {
         serde_json::json!({
@@ -202,6 +226,8 @@ impl Trainer {
             "name": self.name,
             "architecture": self.architecture,
             "data": self.data.train.name,
+            "fingerprint": format!("{:08x}", self.data.train.fingerprint()),
+            "graph": format!("{:08x}", self.graph_sum()),
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "schedule": self.schedule,
@@ -221,6 +247,7 @@ impl Trainer {
             "driver": device.info().driver,
             "tier": device.target().tier.name(),
             "precision": self.precision.name(),
+            "numbers": format!("{:?}", self.precision),
             "fuse": self.compile.fuse,
             "tune_s": self.tune.as_secs_f64(),
             "temporary_bytes": self.compile.temporary_bytes,

@@ -3,13 +3,15 @@
 use super::state::RunState;
 use crate::checkpoint::{Checkpoint, CheckpointError, Checkpoints, Contents, Meta, write_whole};
 use crate::error::TrainError;
+use crate::loader::panic_message;
 use crate::model_card::ModelCard;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use wgrad_tensor::{Params, Snapshot, Snapshots};
+use wgrad_tensor::{ParamKind, Params, Snapshot, Snapshots};
 
 /// How the bytes of a file come to its place; the default writes beside it, flushes and renames.
 pub type FileWriter = Arc<dyn Fn(&Path, &[u8]) -> io::Result<()> + Send + Sync>;
@@ -29,9 +31,20 @@ struct Job {
 
 /// What became of it.
 enum Outcome {
-    Saved(PathBuf),
-    Failed(CheckpointError),
-    NotFinite { tensor: String, value: f32 },
+    Saved(PathBuf, u64),
+    /// With the file of the best epoch, where that was to be written too.
+    Failed(CheckpointError, bool),
+    NotFinite(NotFinite),
+}
+
+/// A parameter that is no number.
+#[derive(Debug)]
+pub(super) struct NotFinite {
+    pub(super) tensor: String,
+    pub(super) value: f32,
+    /// After so many steps of the run.
+    pub(super) step: u64,
+    pub(super) epoch: u32,
 }
 
 /// What the training has to know.
@@ -39,8 +52,10 @@ enum Outcome {
 pub(super) enum Told {
     /// A line for the user.
     Message(String),
-    /// A parameter was no number; nothing was written.
-    NotFinite { tensor: String, value: f32 },
+    /// The weights of the best epoch could not be written either.
+    BestIsLost,
+    /// Nothing was written.
+    NotFinite(NotFinite),
 }
 
 /// Writes checkpoints while steps go on.
@@ -55,11 +70,16 @@ pub(super) struct Saver {
     begun: Option<(Meta, Option<RunState>)>,
     card: ModelCard,
     newest: Option<PathBuf>,
+    newest_step: Option<u64>,
+    /// Why the last one failed, if it did.
+    failure: Option<CheckpointError>,
 }
 
 impl Saver {
+    /// Writes into `checkpoints` what is read back through `snapshots`, which are made before: where there is no memory for them,
+    /// nothing shall lie on the disk.
     pub(super) fn new(
-        params: &Params,
+        snapshots: Snapshots,
         checkpoints: Checkpoints,
         card: ModelCard,
         writer: Option<FileWriter>,
@@ -67,18 +87,24 @@ impl Saver {
         checkpoints.prepare()?;
         let writer = writer.unwrap_or_else(|| Arc::new(write_whole));
         // One lies ready while another is written; a third waits for room.
-        let (jobs, incoming) = bounded(1);
+        let (jobs, incoming) = bounded::<Job>(1);
         let (outgoing, outcomes) = bounded(16);
         let work = move || {
             for job in incoming {
-                if outgoing.send(write(job, &checkpoints, &*writer)).is_err() {
+                let (path, is_best) = (checkpoints.path(job.meta.step), job.best.is_some());
+                // The writer may be anybody's: what it breaks is its own, and a failed write to us.
+                let outcome = catch_unwind(AssertUnwindSafe(|| write(job, &checkpoints, &*writer)));
+                let outcome = outcome.unwrap_or_else(|panic| {
+                    let source = io::Error::other(format!("a panic: {}", panic_message(&*panic)));
+                    Outcome::Failed(CheckpointError::Write { path, source }, is_best)
+                });
+                if outgoing.send(outcome).is_err() {
                     return;
                 }
             }
         };
         let thread = std::thread::Builder::new().name("checkpoints".to_string()).spawn(work);
         let thread = thread.map_err(|source| crate::loader::LoaderError::NoThread { wanted: 1, source })?;
-        let snapshots = Snapshots::new(params)?;
         Ok(Saver {
             snapshots,
             jobs: Some(jobs),
@@ -89,6 +115,8 @@ impl Saver {
             begun: None,
             card,
             newest: None,
+            newest_step: None,
+            failure: None,
         })
     }
 
@@ -157,9 +185,9 @@ impl Saver {
     }
 
     fn send(&mut self, job: Job) {
-        if self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok()) {
-            self.under_way += 1;
-        }
+        // Where the thread is gone, whoever asks what became of it is told so.
+        let _ = self.jobs.as_ref().map(|jobs| jobs.send(job));
+        self.under_way += 1;
     }
 
     /// What became of checkpoints since the last call; with `wait` all that are under way are waited for.
@@ -169,34 +197,51 @@ impl Saver {
     pub(super) fn told(&mut self, wait: bool) -> Result<Vec<Told>, TrainError> {
         let mut told = Vec::new();
         while self.under_way > 0 {
-            let outcome = if wait { self.outcomes.recv().ok() } else { self.outcomes.try_recv().ok() };
-            let Some(outcome) = outcome else {
-                // Nothing yet; or the thread is gone, and all that it had with it.
-                if wait {
+            let outcome = match wait {
+                true => self.outcomes.recv().map_err(|_| TryRecvError::Disconnected),
+                false => self.outcomes.try_recv(),
+            };
+            let outcome = match outcome {
+                Ok(outcome) => outcome,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
                     self.under_way = 0;
-                    told.push(Told::Message(
-                        "the thread that writes checkpoints is gone; please report this".to_string(),
-                    ));
+                    let source = io::Error::other("the thread that writes checkpoints is gone");
+                    return Err(CheckpointError::Write { path: self.newest.clone().unwrap_or_default(), source }.into());
                 }
-                break;
             };
             self.under_way -= 1;
             match outcome {
-                Outcome::Saved(path) => {
+                Outcome::Saved(path, step) => {
                     self.failures = 0;
-                    self.newest = Some(path);
+                    self.failure = None;
+                    (self.newest, self.newest_step) = (Some(path), Some(step));
                 }
-                Outcome::Failed(error) => {
+                Outcome::Failed(error, is_best) => {
                     self.failures += 1;
                     if self.failures >= MOST_FAILURES {
                         return Err(error.into());
                     }
                     told.push(Told::Message(format!("{error}; training goes on, and the earlier checkpoint stands")));
+                    if is_best {
+                        told.push(Told::BestIsLost);
+                    }
+                    self.failure = Some(error);
                 }
-                Outcome::NotFinite { tensor, value } => told.push(Told::NotFinite { tensor, value }),
+                Outcome::NotFinite(what) => told.push(Told::NotFinite(what)),
             }
         }
         Ok(told)
+    }
+
+    /// Why the last checkpoint was not written, if it was not.
+    pub(super) fn take_failure(&mut self) -> Option<CheckpointError> {
+        self.failure.take()
+    }
+
+    /// The file of the checkpoint after so many steps, if that is the newest one.
+    pub(super) fn written(&self, step: u64) -> Option<PathBuf> {
+        self.newest.clone().filter(|_| self.newest_step == Some(step))
     }
 
     /// The newest checkpoint that was written.
@@ -220,27 +265,39 @@ fn write(
     checkpoints: &Checkpoints,
     writer: &(dyn Fn(&Path, &[u8]) -> io::Result<()> + Send + Sync),
 ) -> Outcome {
-    let mut checkpoint = Checkpoint::of_snapshot(&job.snapshot, &job.meta, Contents::All);
-    if let Some((tensor, value)) = checkpoint.not_finite() {
-        return Outcome::NotFinite { tensor: tensor.to_string(), value };
+    if let Some((tensor, value)) = not_finite(&job.snapshot) {
+        let Meta { step, epoch, .. } = job.meta;
+        return Outcome::NotFinite(NotFinite { tensor, value, step, epoch });
     }
-    job.card.put(&mut checkpoint.metadata);
-    job.state.put(&mut checkpoint);
     let to = |path: PathBuf, checkpoint: &Checkpoint| match writer(&path, &checkpoint.to_sealed_bytes()) {
         Ok(()) => Ok(path),
         Err(source) => Err(CheckpointError::Write { path, source }),
     };
-    let path = match to(checkpoints.path(job.meta.step), &checkpoint) {
-        Ok(path) => path,
-        Err(error) => return Outcome::Failed(error),
-    };
-    checkpoints.prune();
+    let is_best = job.best.is_some();
+    // First the best one: a run that is killed in between goes on from before, and comes by here again.
     if let Some(best) = job.best {
         let mut model = Checkpoint::of_snapshot(&job.snapshot, &job.meta, Contents::Model);
         job.card.put(&mut model.metadata);
         if let Err(error) = to(best, &model) {
-            return Outcome::Failed(error);
+            return Outcome::Failed(error, is_best);
         }
     }
-    Outcome::Saved(path)
+    let mut checkpoint = Checkpoint::of_snapshot(&job.snapshot, &job.meta, Contents::All);
+    job.card.put(&mut checkpoint.metadata);
+    job.state.put(&mut checkpoint);
+    match to(checkpoints.path(job.meta.step), &checkpoint) {
+        Ok(path) => {
+            checkpoints.prune(job.meta.step);
+            Outcome::Saved(path, job.meta.step)
+        }
+        Err(error) => Outcome::Failed(error, false),
+    }
+}
+
+/// The first parameter that holds a NaN or an infinity, and that number. Sums of gradients may: a step that was skipped leaves them.
+pub(super) fn not_finite(snapshot: &Snapshot) -> Option<(String, f32)> {
+    snapshot.decls().filter(|decl| decl.kind != ParamKind::Gradient).find_map(|decl| {
+        let value = snapshot.get(&decl).data.into_iter().find(|value| !value.is_finite())?;
+        Some((decl.name, value))
+    })
 }
