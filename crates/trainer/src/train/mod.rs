@@ -131,6 +131,8 @@ pub struct Trainer {
     patience: Option<u32>,
     stop: Stop,
     checkpoint_writer: Option<FileWriter>,
+    /// Files of the caller's for the run's folder: name and contents.
+    attached: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl std::fmt::Debug for Trainer {
@@ -212,6 +214,7 @@ impl Trainer {
             patience: None,
             stop: Stop::default(),
             checkpoint_writer: None,
+            attached: Vec::new(),
         }
     }
 

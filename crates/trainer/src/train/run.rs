@@ -2,6 +2,7 @@
 
 use super::epochs::{Files, Run};
 use super::lock::RunLock;
+use super::output::write_attached;
 use super::resume::CHECKPOINTS;
 use super::saver::Saver;
 use super::{Output, Show, Trained, Trainer};
@@ -112,6 +113,7 @@ impl Trainer {
             (_, output) => {
                 let folder = output.create(&self.name)?;
                 let lock = folder.as_deref().map(RunLock::take).transpose()?;
+                folder.as_deref().map_or(Ok(()), |folder| write_attached(folder, &self.attached))?;
                 (folder, lock, None)
             }
         };
