@@ -93,6 +93,8 @@ impl Trainer {
             checkpoint.apply(&mut params, Contents::All, &path.display().to_string())?;
             train.set_steps_done(meta.step);
         }
+        // What a run that had ended says when it is gone on with: no epoch follows that would count them.
+        let epochs_done = from.map_or(0, |(_, _, meta, _)| meta.epoch);
         let skips_bad_steps = self.precision.loss_scale.is_some() || options.update.clip_norm.is_some();
         let options = self.loader_options();
         let fingerprint = self.data.train.fingerprint();
@@ -150,7 +152,7 @@ impl Trainer {
             meta: Meta {
                 model: self.name,
                 step: train.steps_done(),
-                epoch: 0,
+                epoch: epochs_done,
                 seed: self.seed,
                 data: Some(fingerprint),
             },
