@@ -111,6 +111,27 @@ fn what_was_trained_is_evaluated_and_used() {
     assert!(error.contains("cargo xtask data cifar100") && error.contains("--data-folder FOLDER"), "{error}");
 }
 
+/// Each optimiser, each schedule and what else changes the compiled step, in as few runs as that takes.
+#[test]
+fn every_rule_trains() {
+    let folder = tempfile::tempdir().expect("tmp");
+    let tiny = ["train", "--every", "200", "--model", "lenet", "--batch-size", "8", "--epochs", "1"];
+    let runs: [&[&str]; 8] = [
+        &["--optimizer", "adam", "--keep", "1"],
+        &["--optimizer", "adamw", "--schedule", "cosine", "--patience", "1"],
+        &["--optimizer", "rmsprop", "--schedule", "step"],
+        &["--optimizer", "adagrad", "--schedule", "multi-step"],
+        &["--optimizer", "lars", "--lr", "1", "--warm-up", "0.5"],
+        &["--optimizer", "muon", "--lr", "0.02", "--schedule", "constant"],
+        &["--lr", "0.01", "--mixup", "0.2", "--cutmix", "1", "--clip-norm", "5", "--accumulate", "2"],
+        &["--lr", "0.01", "--precision", "mixed-bf16", "--device-augment", "--memory", "100", "--momentum", "0"],
+    ];
+    for flags in runs {
+        let printed = done(folder.path(), &[&tiny[..], flags].concat());
+        assert!(printed.contains("result {"), "{flags:?}: {printed}");
+    }
+}
+
 #[test]
 fn devices_are_listed() {
     assert!(done(Path::new("."), &["devices"]).contains("driver"));
