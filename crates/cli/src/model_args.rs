@@ -14,7 +14,7 @@ use wgrad::trainer::{Classifier, Overrides, View, Weights};
 /// A file of weights and how it is used.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// Weights: model.safetensors or checkpoint.safetensors of a run, .pth or .pt of PyTorch, .caffemodel
+    /// Weights: model.safetensors, best.safetensors or a checkpoint of a run, .pth or .pt of PyTorch, .caffemodel
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: PathBuf,
     /// Network of the zoo [default: what the file says]

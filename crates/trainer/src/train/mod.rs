@@ -1,5 +1,6 @@
 //! The whole loop behind a builder.
 
+mod attached;
 mod epochs;
 mod evaluate;
 mod finetune;

@@ -1,7 +1,5 @@
 //! Where a run keeps its files: a folder of its own, never one that holds something.
 
-use super::Trainer;
-use crate::checkpoint::write_whole;
 use crate::error::TrainError;
 use std::fs;
 use std::io::ErrorKind;
@@ -22,24 +20,6 @@ impl Default for Output {
     fn default() -> Output {
         Output::Numbered(PathBuf::from("runs"))
     }
-}
-
-impl Trainer {
-    /// Puts a file of the caller's own into the run's folder when that is made, before anything else is in it: what a program needs to
-    /// go on with the run later. A run that is resumed writes none.
-    #[must_use]
-    pub fn attach(mut self, name: &'static str, contents: impl Into<Vec<u8>>) -> Trainer {
-        self.attached.push((name, contents.into()));
-        self
-    }
-}
-
-/// Writes the attached files.
-pub(super) fn write_attached(folder: &Path, attached: &[(&'static str, Vec<u8>)]) -> Result<(), TrainError> {
-    attached.iter().try_for_each(|(name, contents)| {
-        let path = folder.join(name);
-        write_whole(&path, contents).map_err(|source| TrainError::Write { path, source })
-    })
 }
 
 /// The most runs of one name in one folder.
@@ -123,15 +103,6 @@ mod tests {
             ["a/../b", "a/../b", ""].iter().map(|name| output.create(name).expect("made").expect("a folder")).collect();
         let made = |name: &str| folder.path().join("runs").join(name);
         assert_eq!(names, [made("a----b-001"), made("a----b-002"), made("run-001")]);
-    }
-
-    #[test]
-    fn attached_files_lie_in_the_folder() {
-        let folder = tempfile::tempdir().expect("tmp");
-        write_attached(folder.path(), &[("config.toml", b"a = 1".to_vec())]).expect("written");
-        assert_eq!(std::fs::read(folder.path().join("config.toml")).expect("there"), b"a = 1");
-        let error = write_attached(&folder.path().join("gone"), &[("x", Vec::new())]).expect_err("no folder");
-        assert!(matches!(error, TrainError::Write { .. }), "{error}");
     }
 
     #[test]

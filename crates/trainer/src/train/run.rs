@@ -1,8 +1,8 @@
 //! A run from its settings to its report: what is checked, opened and compiled before the first step.
 
+use super::attached::write_attached;
 use super::epochs::{Files, Run};
 use super::lock::RunLock;
-use super::output::write_attached;
 use super::resume::CHECKPOINTS;
 use super::saver::Saver;
 use super::{Output, Show, Trained, Trainer};
@@ -115,10 +115,12 @@ impl Trainer {
             (_, output) => {
                 let folder = output.create(&self.name)?;
                 let lock = folder.as_deref().map(RunLock::take).transpose()?;
-                folder.as_deref().map_or(Ok(()), |folder| write_attached(folder, &self.attached))?;
                 (folder, lock, None)
             }
         };
+        if let Some(folder) = folder.as_deref().filter(|_| !is_resumed) {
+            write_attached(folder, &self.attached)?;
+        }
         // Only now: the folder must have been new or empty, and the sheet may lie in it.
         if let Some((sheet, path)) = preview {
             write_whole(&path, &sheet).map_err(|source| TrainError::Write { path, source })?;
