@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     ("wgrad-layers", "crates/layers", &["wgrad-tensor"]),
     ("wgrad-trainer", "crates/trainer", &["wgrad-layers", "wgrad-tensor", "wgrad-datasets"]),
     ("wgrad", "crates/wgrad", &["wgrad-trainer", "wgrad-layers", "wgrad-tensor", "wgrad-datasets"]),
+    ("wgrad-cli", "crates/cli", &["wgrad"]),
     ("xtask", "xtask", &["wgrad", "wgrad-trainer", "wgrad-layers", "wgrad-tensor", "wgrad-datasets", "wgrad-shaders"]),
     ("wgrad-fuzz", "fuzz", &["wgrad-trainer", "wgrad-tensor", "wgrad-datasets"]),
 ];
@@ -20,7 +21,7 @@ const GPU_CRATES: [&str; 2] = ["wgpu", "naga"];
 
 pub(super) const DIRECTION: Rule = Rule {
     name: "crate direction",
-    why: "dependencies point one way: examples, xtask -> wgrad -> trainer -> layers -> tensor -> shaders",
+    why: "dependencies point one way: examples, cli, xtask -> wgrad -> trainer -> layers -> tensor -> shaders",
     find: direction,
 };
 
@@ -75,18 +76,19 @@ fn dependencies(file: &File) -> Vec<(usize, &str)> {
 }
 
 pub(super) const FACADE: Rule = Rule {
-    name: "examples use the facade",
-    why: "an example shows what a user writes, and users depend on wgrad alone",
+    name: "examples and the command use the facade",
+    why: "an example shows what a user writes, the command can do what a user can, and users depend on wgrad alone",
     find: facade,
 };
 
 fn facade(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for file in tree.with_extension("rs").filter(|file| file.below("examples/").is_some()) {
+    let of_users = |file: &&File| ["examples/", "crates/cli/"].iter().any(|folder| file.below(folder).is_some());
+    for file in tree.with_extension("rs").filter(of_users) {
         let code = code(&file.text, Strings::Blank);
         for name in ["wgrad_tensor", "wgrad_layers", "wgrad_trainer", "wgrad_shaders"] {
             for line in lines_with_word(&code, name) {
-                findings.push(Finding::new(file, line, format!("an example names {name}; use what wgrad re-exports")));
+                findings.push(Finding::new(file, line, format!("names {name}; use what wgrad re-exports")));
             }
         }
     }
@@ -116,6 +118,14 @@ mod tests {
     }
 
     #[test]
+    fn the_command_knows_the_facade_alone() {
+        let manifest = |name: &str| format!("[dependencies]\n{name}.workspace = true\n");
+        assert_eq!(found(&DIRECTION, "crates/cli/Cargo.toml", &manifest("wgrad")), NONE);
+        assert_eq!(found(&DIRECTION, "crates/cli/Cargo.toml", &manifest("wgrad-trainer")), [2]);
+        assert_eq!(found(&DIRECTION, "crates/wgrad/Cargo.toml", &manifest("wgrad-cli")), [2]);
+    }
+
+    #[test]
     fn the_gpu_is_tensor_s() {
         let manifest = "[dependencies]\nwgpu.workspace = true\n";
         assert_eq!(found(&DIRECTION, "crates/tensor/Cargo.toml", manifest), NONE);
@@ -138,6 +148,7 @@ mod tests {
     fn examples_use_the_facade() {
         assert_eq!(found(&FACADE, "examples/a.rs", "//! A.\nuse wgrad::prelude::*;\n"), NONE);
         assert_eq!(found(&FACADE, "examples/a.rs", "//! See wgrad_tensor.\nuse wgrad_tensor::Graph;\n"), [2]);
+        assert_eq!(found(&FACADE, "crates/cli/src/main.rs", "//! A.\nuse wgrad_trainer::Exit;\n"), [2]);
         assert_eq!(found(&FACADE, "crates/wgrad/src/lib.rs", "pub use wgrad_tensor as tensor;\n"), NONE);
     }
 }

@@ -72,9 +72,10 @@ pub(super) const UNSAFE: Rule = Rule {
     find: |tree| named(tree, |file| file.path != UNSAFE_HOME, &["unsafe"]),
 };
 
-/// Whether this is the source of a library (tests beside it left out).
+/// Whether this is the source of a library (tests beside it left out). The command is a program that lies beside the libraries.
 fn is_library(file: &File) -> bool {
     let source = ["crates/", "shaders/", "datasets/"].iter().any(|folder| file.below(folder).is_some());
+    let source = source && file.below("crates/cli/").is_none();
     let name = file.path.rsplit('/').next().unwrap_or("");
     source && file.path.contains("/src/") && !name.ends_with("tests.rs") && !file.path.contains("/tests/")
 }
@@ -274,9 +275,13 @@ mod tests {
         let text = "fn f() {}\nlet x = std::env::var(\"A\");\n#[cfg(test)]\nmod tests {\n    use std::env;\n}\n";
         assert_eq!(found(&NO_ENVIRONMENT, "crates/trainer/src/lib.rs", text), [2]);
         assert_eq!(found(&NO_ENVIRONMENT, "crates/trainer/src/lib.rs", "use std::env;\n"), [1]);
-        for path in
-            ["xtask/src/main.rs", "examples/a.rs", "crates/tensor/tests/a.rs", "crates/tensor/src/device/tests.rs"]
-        {
+        for path in [
+            "xtask/src/main.rs",
+            "examples/a.rs",
+            "crates/cli/src/main.rs",
+            "crates/tensor/tests/a.rs",
+            "crates/tensor/src/device/tests.rs",
+        ] {
             assert_eq!(found(&NO_ENVIRONMENT, path, text), NONE, "{path}");
         }
         for state in ["static mut N: u32 = 0;\n", "static N: OnceLock<u32> = OnceLock::new();\n", "thread_local! {}\n"]

@@ -1,5 +1,6 @@
 //! The whole loop behind a builder.
 
+mod attached;
 mod epochs;
 mod evaluate;
 mod finetune;
@@ -131,6 +132,8 @@ pub struct Trainer {
     patience: Option<u32>,
     stop: Stop,
     checkpoint_writer: Option<FileWriter>,
+    /// Files of the caller's for the run's folder: name and contents.
+    attached: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl std::fmt::Debug for Trainer {
@@ -212,6 +215,7 @@ impl Trainer {
             patience: None,
             stop: Stop::default(),
             checkpoint_writer: None,
+            attached: Vec::new(),
         }
     }
 

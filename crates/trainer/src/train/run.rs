@@ -1,5 +1,6 @@
 //! A run from its settings to its report: what is checked, opened and compiled before the first step.
 
+use super::attached::write_attached;
 use super::epochs::{Files, Run};
 use super::lock::RunLock;
 use super::resume::{CHECKPOINTS, SETTINGS};
@@ -92,6 +93,8 @@ impl Trainer {
             checkpoint.apply(&mut params, Contents::All, &path.display().to_string())?;
             train.set_steps_done(meta.step);
         }
+        // What a run that had ended says when it is gone on with: no epoch follows that would count them.
+        let epochs_done = from.map_or(0, |(_, _, meta, _)| meta.epoch);
         let skips_bad_steps = self.precision.loss_scale.is_some() || options.update.clip_norm.is_some();
         let options = self.loader_options();
         let fingerprint = self.data.train.fingerprint();
@@ -127,6 +130,9 @@ impl Trainer {
                 (folder, lock, None)
             }
         };
+        if let Some(folder) = folder.as_deref().filter(|_| !is_resumed) {
+            write_attached(folder, &self.attached)?;
+        }
         // Only now: the folder must have been new or empty, and the sheet may lie in it.
         if let Some((sheet, path)) = preview {
             write_whole(&path, &sheet).map_err(|source| TrainError::Write { path, source })?;
@@ -161,7 +167,7 @@ impl Trainer {
             meta: Meta {
                 model: self.name,
                 step: train.steps_done(),
-                epoch: 0,
+                epoch: epochs_done,
                 seed: self.seed,
                 data: Some(fingerprint),
             },
