@@ -2,7 +2,7 @@
 
 use super::{DataError, ImageStore, Picture};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Most bytes of pictures that are kept; beyond them the oldest go, and are decoded again where a view still wants them.
 const MOST_BYTES: usize = 256 << 20;
@@ -31,8 +31,19 @@ struct Entry {
     /// Those who have still to ask.
     left: usize,
     bytes: usize,
-    /// None where the image cannot be read: everyone finds that out for himself, and may find it whole by then.
-    picture: Arc<OnceLock<Option<Picture>>>,
+    picture: Place,
+}
+
+/// Held while the picture is decoded, so that the others wait for it.
+type Place = Arc<Mutex<Decoded>>;
+
+#[derive(Debug, Default)]
+enum Decoded {
+    #[default]
+    NotYet,
+    Whole(Picture),
+    /// Everyone finds out for himself what is wrong, and may find it whole by then.
+    Bad,
 }
 
 impl Kept {
@@ -47,7 +58,7 @@ impl Kept {
     }
 
     /// Where image `i` is or will be.
-    fn place(&self, i: usize) -> Arc<OnceLock<Option<Picture>>> {
+    fn place(&self, i: usize) -> Place {
         let mut pictures = self.pictures();
         if let Some(at) = pictures.list.iter().position(|entry| entry.image == i) {
             let entry = &mut pictures.list[at];
@@ -59,7 +70,7 @@ impl Kept {
             }
             return picture;
         }
-        let picture = Arc::default();
+        let picture = Place::default();
         if self.times > 1 {
             let entry = Entry { image: i, left: self.times - 1, bytes: 0, picture: Arc::clone(&picture) };
             pictures.list.push_back(entry);
@@ -92,21 +103,15 @@ impl ImageStore for Kept {
 
     fn picture(&self, i: usize) -> Result<Picture, DataError> {
         let place = self.place(i);
-        let mut error = None;
-        let picture = place.get_or_init(|| match self.store.picture(i) {
-            Ok(picture) => {
-                self.count(i, picture.pixels.len());
-                Some(picture)
-            }
-            Err(failed) => {
-                error = Some(failed);
-                None
-            }
-        });
-        match (picture, error) {
-            (Some(picture), _) => Ok(picture.clone()),
-            (None, Some(error)) => Err(error),
-            (None, None) => self.store.picture(i),
+        let mut decoded = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Decoded::NotYet = &*decoded {
+            let picture = self.store.picture(i).inspect_err(|_| *decoded = Decoded::Bad)?;
+            self.count(i, picture.pixels.len());
+            *decoded = Decoded::Whole(picture);
+        }
+        match &*decoded {
+            Decoded::Whole(picture) => Ok(picture.clone()),
+            Decoded::NotYet | Decoded::Bad => self.store.picture(i),
         }
     }
 
