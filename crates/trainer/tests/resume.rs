@@ -103,7 +103,7 @@ fn every_kind_of_state_goes_on() {
     // Sums of gradients that are no numbers, from a scale that is too large at first, stay until the next sum begins.
     let summed = UpdateConfig { accumulate: 2, clip_norm: Some(1.0), ..UpdateConfig::default() };
     let half = "mixed-f16".parse::<Precision>().expect("known");
-    equal(&|| update(summed.clone()).precision(half.clone()), 1, 2);
+    equal(&|| update(summed.clone()).precision(half), 1, 2);
     let adamw = || trainer(&device).optimizer(Optimizer::AdamW(AdamW::default()));
     equal(&adamw, 3, 2);
     for precision in ["mixed-f16", "bf16-sr"] {

@@ -72,7 +72,7 @@ impl RunLog {
         let column = |line: &str, at: usize| line.split(',').nth(at)?.parse::<u64>().ok();
         let step = |line: &str| column(line, 1).map(|step| step <= steps);
         let epoch = |line: &str| column(line, 0).map(|epoch| epoch < u64::from(epochs));
-        let kept: [(PathBuf, &dyn Fn(&str) -> Option<bool>); 3] =
+        let kept: [(PathBuf, &IsKept<'_>); 3] =
             [(self.json.clone(), &json), (self.steps.clone(), &step), (self.epochs.clone(), &epoch)];
         for (path, is_kept) in kept {
             let result = rewind(&path, is_kept);
@@ -134,9 +134,12 @@ fn append(path: &Path, header: Option<&str>, line: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
+/// Whether a line stays; none where that cannot be told.
+type IsKept<'a> = dyn Fn(&str) -> Option<bool> + 'a;
+
 /// Keeps the lines of `path` that `is_kept` says; of a header, or a line that is none, it knows nothing, and it stays. A last line
 /// without an end was cut by a kill.
-fn rewind(path: &Path, is_kept: &dyn Fn(&str) -> Option<bool>) -> io::Result<()> {
+fn rewind(path: &Path, is_kept: &IsKept<'_>) -> io::Result<()> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -186,7 +186,9 @@ impl Saver {
 
     fn send(&mut self, job: Job) {
         // Where the thread is gone, whoever asks what became of it is told so.
-        let _ = self.jobs.as_ref().map(|jobs| jobs.send(job));
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job);
+        }
         self.under_way += 1;
     }
 
