@@ -189,7 +189,11 @@ mod tests {
         for i in [0, 1, 2] {
             kept.picture(i).expect("good");
         }
-        assert_eq!((kept.pictures().list.len(), kept.pictures().bytes), (2, 12));
+        let held = || {
+            let pictures = kept.pictures();
+            (pictures.list.len(), pictures.bytes)
+        };
+        assert_eq!(held(), (2, 12));
         for i in [0, 1, 2] {
             assert_eq!(kept.picture(i).expect("good").pixels[0], i as u8);
         }
