@@ -194,7 +194,7 @@ mod tests {
             (pictures.list.len(), pictures.bytes)
         };
         assert_eq!(held(), (2, 12));
-        for i in [0, 1, 2] {
+        for i in [1, 2, 0] {
             assert_eq!(kept.picture(i).expect("good").pixels[0], i as u8);
         }
         assert_eq!(store.0.load(Ordering::Relaxed), 2 + 3 + 1, "only the oldest had gone");
