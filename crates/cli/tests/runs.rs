@@ -61,7 +61,7 @@ fn a_terminated_run_goes_on_to_the_same_bytes() {
         assert!(begun.elapsed() < Duration::from_secs(300), "no checkpoint");
         std::thread::sleep(Duration::from_millis(2));
     }
-    let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+    let kill = Command::new("sh").arg("-c").arg(format!("kill -s TERM {}", child.id())).status().expect("sh runs");
     assert!(kill.success(), "the run ended before it was asked to");
     let ended = common::Ended::from(child.wait_with_output().expect("it ends"));
     assert_eq!(ended.code, Some(75), "{ended:?}");

@@ -78,7 +78,7 @@ fn signal(child: &mut Child, name: &str) {
     match name {
         "KILL" => child.kill().expect("there"),
         name => {
-            let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().expect("kill");
+            let sent = Command::new("sh").arg("-c").arg(format!("kill -s {name} {}", child.id())).status().expect("sh");
             assert!(sent.success());
         }
     }

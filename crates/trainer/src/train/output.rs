@@ -79,7 +79,8 @@ impl Output {
 /// Whether this is what a run leaves that was killed before it had begun: its lock, and an empty folder for checkpoints.
 fn is_left_behind(entry: &fs::DirEntry) -> bool {
     let name = entry.file_name();
-    name == LOCK || name == CHECKPOINTS && fs::remove_dir(entry.path()).is_ok()
+    let is_empty = |path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    name == LOCK || name == CHECKPOINTS && is_empty(entry.path())
 }
 
 /// Makes the first folder `stem-NNN` that is not there yet; two runs that start at once get two folders.
